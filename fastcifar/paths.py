@@ -1,0 +1,30 @@
+"""Where data, caches and runs live: flags first, then the environment, then XDG folders."""
+
+import os
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """Folder for downloads and generated data: FASTCIFAR_CACHE_DIR, else XDG_CACHE_HOME/fastcifar."""
+    if override := os.environ.get("FASTCIFAR_CACHE_DIR"):
+        return Path(override).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "fastcifar"
+
+
+def data_dir_candidates(flag: str | None) -> list[tuple[str, Path]]:
+    """Folders to search for CIFAR-10, as (where the choice came from, folder), best first.
+
+    A folder that was named by flag or environment is the only candidate: falling back to another one
+    behind the user's back would train on the wrong data.
+    """
+    if flag:
+        return [("--data-dir", Path(flag).expanduser())]
+    if named := os.environ.get("FASTCIFAR_DATA_DIR"):
+        return [("FASTCIFAR_DATA_DIR", Path(named).expanduser())]
+    return [("./data", Path("data")), ("cache", cache_dir())]
+
+
+def runs_dir() -> Path:
+    """Folder that receives run folders: FASTCIFAR_RUNS_DIR, else ./runs."""
+    return Path(os.environ.get("FASTCIFAR_RUNS_DIR") or "runs").expanduser()
