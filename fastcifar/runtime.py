@@ -1,0 +1,213 @@
+"""Device, precision, compilation and threads: what was asked for, what is used, and why."""
+
+import math
+import os
+import shutil
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastcifar.allocator import allocator_state
+from fastcifar.config import ResolvedConfig, RuntimeConfig
+from fastcifar.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One automatic or requested setting.
+
+    Attributes:
+        requested: the configured value.
+        used: what the run does.
+        reason: why, in a clause.
+        disappoints: what was asked for cannot be had or would only slow the run.
+    """
+
+    requested: str
+    used: str
+    reason: str
+    disappoints: bool = False
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The resolved settings; `choices` explains each by name."""
+
+    device: torch.device
+    autocast_dtype: torch.dtype | None
+    compile: bool
+    threads: int
+    choices: dict[str, Choice]
+
+    @property
+    def uses_grad_scaler(self) -> bool:
+        """fp16's gradients underflow without a loss scale; bf16 has fp32's range."""
+        return self.autocast_dtype == torch.float16
+
+    def autocast(self) -> torch.autocast:
+        """A context for the forward pass; does nothing where no reduced precision is used."""
+        enabled = self.autocast_dtype is not None
+        return torch.autocast(self.device.type, self.autocast_dtype or torch.bfloat16, enabled=enabled)
+
+    def requested(self) -> dict[str, str]:
+        return {name: choice.requested for name, choice in self.choices.items()}
+
+    def used(self) -> dict[str, str]:
+        return {name: choice.used for name, choice in self.choices.items()}
+
+    def choices_as_dict(self) -> dict[str, dict[str, Any]]:
+        return {name: asdict(choice) for name, choice in self.choices.items()}
+
+
+def choose_runtime(config: RuntimeConfig) -> Runtime:
+    """Decide every setting and give its reason; sets nothing.
+
+    Raises:
+        DeviceError: the device that was named does not exist.
+    """
+    device, device_choice = _choose_device(config.device)
+    dtype, amp_choice = _choose_precision(config, device)
+    compiles, compile_choice = _choose_compile(config.compile, device)
+    threads, threads_choice = _choose_threads(config.threads)
+    allocator, allocator_reason = allocator_state()
+    if device.type == "cuda":
+        allocator_reason = "malloc does not matter where the tensors live on the GPU"
+    choices = {
+        "device": device_choice,
+        "amp": amp_choice,
+        "compile": compile_choice,
+        "threads": threads_choice,
+        "allocator": Choice("auto", allocator, allocator_reason),
+    }
+    return Runtime(device, dtype, compiles, threads, choices)
+
+
+def disappointments(runtime: Runtime, resolved: ResolvedConfig) -> list[str]:
+    """One line for each setting that the user asked for by name and does not get.
+
+    Raises:
+        DeviceError: there is one, and `runtime.strict` is set.
+    """
+    lines = [
+        f"{name} {choice.requested} was asked for, {choice.used} is used: {choice.reason}"
+        for name, choice in runtime.choices.items()
+        if choice.disappoints and resolved.asked_by_name(f"runtime.{name}")
+    ]
+    if lines and resolved.config.runtime.strict:
+        raise DeviceError("; ".join(lines), "drop --strict to go on without it")
+    return lines
+
+
+def prepare(runtime: Runtime, deterministic: bool) -> None:
+    """Apply the process-wide settings of a run: threads, TF32, determinism."""
+    torch.set_num_threads(runtime.threads)
+    if runtime.device.type == "cuda":
+        torch.cuda.set_device(runtime.device)
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.set_float32_matmul_precision("high")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _choose_device(requested: str) -> tuple[torch.device, Choice]:
+    available, why_not = _cuda_available()
+    if requested == "auto":
+        if available:
+            name = torch.cuda.get_device_name()
+            return torch.device("cuda", torch.cuda.current_device()), Choice("auto", "cuda", f"{name} found")
+        return torch.device("cpu"), Choice("auto", "cpu", why_not)
+    try:
+        device = torch.device(requested)
+    except RuntimeError:
+        raise DeviceError(f"--device {requested} is no device", "use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cpu":
+        return torch.device("cpu"), Choice(requested, "cpu", "asked for")
+    if device.type != "cuda":
+        raise DeviceError(f"--device {requested} is not supported", "use auto, cpu, cuda or cuda:N")
+    if not available:
+        raise DeviceError(f"--device {requested}: {why_not}", "use --device cpu, or see `fastcifar doctor`")
+    count = torch.cuda.device_count()
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    if index >= count:
+        raise DeviceError(f"--device {requested}: this machine has {count} GPU(s)", f"use cuda:0 to cuda:{count - 1}")
+    return torch.device("cuda", index), Choice(requested, f"cuda:{index}", "asked for")
+
+
+def _cuda_available() -> tuple[bool, str]:
+    if torch.version.cuda is None:
+        return False, "this torch was built without CUDA"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if torch.cuda.is_available():
+            return True, ""
+    if Path("/proc/driver/nvidia").exists():
+        return False, f"the NVIDIA driver is too old or too new for torch's CUDA {torch.version.cuda}"
+    return False, "no NVIDIA GPU or driver found"
+
+
+def _choose_precision(config: RuntimeConfig, device: torch.device) -> tuple[torch.dtype | None, Choice]:
+    if not config.amp:
+        return None, Choice("off", "off (fp32)", "asked for")
+    requested = config.amp_dtype if config.amp_dtype != "auto" else "on"
+    if device.type == "cuda":
+        if config.amp_dtype == "fp16":
+            return torch.float16, Choice(requested, "fp16", "asked for; a gradient scaler is used")
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16, Choice(requested, "bf16", "this GPU computes in bf16")
+        reason = "this GPU has no bf16 arithmetic (it came with Ampere); a gradient scaler is used"
+        return torch.float16, Choice(requested, "fp16", reason, disappoints=config.amp_dtype == "bf16")
+    if config.amp_dtype == "fp16":
+        return None, Choice(requested, "off (fp32)", "CPUs train in fp32 or bf16", disappoints=True)
+    if not cpu_has_bf16():
+        reason = "this CPU has no bf16 arithmetic, autocast would run many times slower"
+        return None, Choice(requested, "off (fp32)", reason, disappoints=True)
+    return torch.bfloat16, Choice(requested, "bf16", "this CPU has bf16 arithmetic")
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware (AVX512_BF16, AMX or Arm's BF16), as the kernel reports it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.lower().startswith(("flags", "features"))), "").split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def _choose_compile(requested: bool, device: torch.device) -> tuple[bool, Choice]:
+    if not requested:
+        return False, Choice("off", "off", "not asked for")
+    names = ("c++", "g++", "clang++") if device.type == "cpu" else ("cc", "gcc", "clang")
+    chosen = os.environ.get("CXX" if device.type == "cpu" else "CC")
+    if not any(shutil.which(name) for name in ([chosen] if chosen else names)):
+        return False, Choice("on", "off", "torch.compile needs a C++ compiler: install g++", disappoints=True)
+    return True, Choice("on", "on", "a compiler was found")
+
+
+def _choose_threads(requested: int) -> tuple[int, Choice]:
+    if requested:
+        return requested, Choice(str(requested), str(requested), "asked for")
+    threads = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    quota = _cgroup_cpus()
+    if quota is not None and quota < threads:
+        return quota, Choice("auto", str(quota), "the container's CPU quota")
+    return threads, Choice("auto", str(threads), "cores this process may use")
+
+
+def _cgroup_cpus() -> int | None:
+    """CPUs' worth of time that a container grants, rounded up (cgroup v2 `cpu.max`)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
