@@ -1,0 +1,1 @@
+"""Networks, their building blocks and what is measured of them."""
