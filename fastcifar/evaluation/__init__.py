@@ -1,0 +1,1 @@
+"""Predictions over a split and the figures made from them."""

@@ -1,0 +1,32 @@
+"""Logits over a split."""
+
+import torch
+from torch import Tensor, nn
+
+from fastcifar.loader.contract import Loader
+from fastcifar.runtime import Runtime
+
+
+@torch.inference_mode()
+def predict_logits(model: nn.Module, loader: Loader, runtime: Runtime, tta: bool = False) -> tuple[Tensor, Tensor]:
+    """Logits and labels of every image of an evaluation loader, in its order.
+
+    Args:
+        model: is put into evaluation mode for the pass and left as it was found.
+        tta: average the logits of each image and its mirror image (off in every reported figure unless named).
+
+    Returns:
+        logits [N, classes] float32 and labels [N] int64, on the CPU.
+    """
+    was_training = model.training
+    model.eval()
+    logits, labels = [], []
+    for images, batch_labels in loader:
+        with runtime.autocast():
+            outputs = model(images)
+            if tta:
+                outputs = (outputs + model(images.flip(3))) / 2
+        logits.append(outputs.float())
+        labels.append(batch_labels)
+    model.train(was_training)
+    return torch.cat(logits).cpu(), torch.cat(labels).cpu()

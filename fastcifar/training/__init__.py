@@ -1,0 +1,1 @@
+"""Optimizer, schedule, averaging, step and the loop that joins them."""

@@ -1,0 +1,36 @@
+"""An exponential moving average of the weights, evaluated in their place."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Moving average of a model's parameters and batch-norm statistics.
+
+    After t updates the decay is min(decay, (1 + t) / (10 + t)), so that the random start is soon forgotten.
+
+    Attributes:
+        module: a copy of the model that holds the averages, in evaluation mode and without gradients.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        self._averages, self._counters = _floating_and_other(self.module)
+        self._weights, self._model_counters = _floating_and_other(model)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the averages towards the model's present weights; one fused launch a dtype."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        torch._foreach_copy_(self._counters, self._model_counters)
+
+
+def _floating_and_other(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    state = list(module.state_dict().values())
+    return [t for t in state if t.is_floating_point()], [t for t in state if not t.is_floating_point()]

@@ -1,0 +1,300 @@
+"""The loop: epochs of steps, evaluation, checkpoints; interruptible and resumable between any two steps."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastcifar.config import Config
+from fastcifar.errors import CheckFailedError
+from fastcifar.evaluation.evaluate import predict_logits
+from fastcifar.evaluation.metrics import accuracy
+from fastcifar.loader.contract import Loader
+from fastcifar.runtime import Runtime, synchronize
+from fastcifar.training.averaging import WeightAverage
+from fastcifar.training.checkpoint import restore, save_resume_state, save_weights
+from fastcifar.training.observer import EpochRecord, Observer
+from fastcifar.training.optimizer import build_optimizer
+from fastcifar.training.run_log import RunLog
+from fastcifar.training.schedule import OneCycle
+from fastcifar.training.step import TrainingStep
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM arrived; the checkpoint has been written to the run folder that it names."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come; kept in the resume state.
+
+    Attributes:
+        epochs_done: whole epochs.
+        steps_done: optimisation steps of the epoch under way.
+        examples: training images seen.
+        train_time_s: training and evaluation since the first step.
+        step_time_s: the part of it spent in training steps.
+        epoch_started_s: train_time_s when the epoch under way began.
+        epoch_step_time_s: its time in training steps so far.
+        last_accuracy: percent at the last evaluation.
+        best_accuracy: the highest so far, reached in epoch best_epoch.
+        time_to_target_s: train_time_s at the end of the evaluation that reached the target.
+    """
+
+    epochs_done: int = 0
+    steps_done: int = 0
+    examples: int = 0
+    train_time_s: float = 0.0
+    step_time_s: float = 0.0
+    epoch_started_s: float = 0.0
+    epoch_step_time_s: float = 0.0
+    last_accuracy: float = math.nan
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    time_to_target_s: float | None = None
+
+
+class Trainer:
+    """Trains one network with one seed.
+
+    Args:
+        train_loader, eval_loader: batches on the runtime's device.
+        model: on the device, channels_last.
+        weights_metadata: stored with every weights file.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        runtime: Runtime,
+        model: nn.Module,
+        train_loader: Loader,
+        eval_loader: Loader,
+        run_log: RunLog,
+        observer: Observer,
+        weights_metadata: dict[str, Any],
+    ) -> None:
+        self.config = config
+        self.runtime = runtime
+        self.model = model
+        self.train_loader = train_loader
+        self.eval_loader = eval_loader
+        self.run_log = run_log
+        self.observer = observer
+        self.weights_metadata = weights_metadata
+        self.progress = Progress()
+        batch_size = config.training.batch_size
+        self.schedule = OneCycle.from_config(
+            config.schedule, config.optimizer.learning_rate, len(train_loader) * batch_size
+        )
+        decay = config.training.ema_decay
+        self.average = WeightAverage(model, decay) if decay else None
+        optimizer = build_optimizer(model, config.optimizer)
+        self.step = TrainingStep(model, optimizer, self.average, runtime, config.training.label_smoothing)
+        self.losses = torch.zeros(len(train_loader), device=runtime.device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=runtime.device)
+        self.interrupt_requested = False
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The averaged weights where they are kept, else the raw ones."""
+        return self.model if self.average is None else self.average.module
+
+    @property
+    def target_reached(self) -> bool:
+        return self.progress.time_to_target_s is not None
+
+    def fit(self) -> Progress:
+        """Train until the schedule ends or the target is reached.
+
+        Raises:
+            CheckFailedError: the loss stopped being finite.
+            Interrupted: SIGINT or SIGTERM arrived.
+        """
+        with self._interruptible():
+            while self.progress.epochs_done < self.config.schedule.epochs and not self.target_reached:
+                self._train_epoch()
+                self._finish_epoch()
+        return self.progress
+
+    def warm_up(self) -> float:
+        """Compile for every image size of the run; the model is left as it was. Returns seconds."""
+        started = time.perf_counter()
+        before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        first_epochs = {self.config.schedule.image_size(e): e for e in reversed(range(self.config.schedule.epochs))}
+        for size, epoch in first_epochs.items():
+            self.train_loader.set_epoch(epoch, size)
+            self.step.forward_backward(*next(iter(self.train_loader)))
+        self.step.optimizer.zero_grad(set_to_none=True)
+        self.model.load_state_dict(before)
+        synchronize(self.runtime.device)
+        return time.perf_counter() - started
+
+    def _train_epoch(self) -> None:
+        progress, log_every = self.progress, self.config.training.log_every
+        batch_size = self.config.training.batch_size
+        if progress.steps_done == 0:
+            size = self.config.schedule.image_size(progress.epochs_done)
+            self.train_loader.set_epoch(progress.epochs_done, size)
+            self.correct.zero_()
+            progress.epoch_started_s = progress.train_time_s
+            progress.epoch_step_time_s = 0.0
+        looked_at = progress.steps_done
+        with self._timed("step_time_s"):
+            started, first_step = time.perf_counter(), progress.steps_done
+            for images, labels in self.train_loader:
+                learning_rate = self.schedule.learning_rate(progress.examples + batch_size / 2)
+                loss, correct = self.step(images, labels, learning_rate)
+                self.losses[progress.steps_done] = loss
+                self.correct += correct
+                progress.steps_done += 1
+                progress.examples += batch_size
+                if progress.steps_done - looked_at == log_every:
+                    loss_value = self._look_at_losses(looked_at)
+                    looked_at = progress.steps_done
+                    rate = (progress.steps_done - first_step) * batch_size / (time.perf_counter() - started)
+                    self.observer.steps_done(progress.epochs_done + 1, progress.steps_done, loss_value, rate)
+                if self.interrupt_requested:
+                    break
+        if self.interrupt_requested and progress.steps_done < len(self.train_loader):
+            self._save_resume_state()
+            raise Interrupted(self.run_log.folder)
+        self._look_at_losses(looked_at)
+
+    def _look_at_losses(self, since: int) -> float:
+        """Fetch the losses of the steps since the last look; the only place where training waits for the device."""
+        values = self.losses[since : self.progress.steps_done].tolist()
+        for offset, value in enumerate(values):
+            if not math.isfinite(value):
+                batch_size = self.config.training.batch_size
+                behind = self.progress.steps_done - (since + offset)
+                examples = self.progress.examples - behind * batch_size
+                step = examples // batch_size + 1
+                learning_rate = self.schedule.learning_rate(examples + batch_size / 2)
+                raise CheckFailedError(
+                    f"the loss was {value} at step {step} (epoch {self.progress.epochs_done + 1}), "
+                    f"learning rate {learning_rate:.4g}",
+                    "lower it with --set optimizer.learning_rate=X",
+                )
+        return values[-1] if values else math.nan
+
+    def _finish_epoch(self) -> None:
+        progress, config = self.progress, self.config
+        number = progress.epochs_done + 1
+        last = number == config.schedule.epochs
+        val_loss = val_accuracy = None
+        if last or number > config.training.evaluate_from * config.schedule.epochs:
+            val_loss, val_accuracy = self._evaluate()
+        seconds = progress.train_time_s - progress.epoch_started_s
+        images = len(self.train_loader) * config.training.batch_size
+        record = EpochRecord(
+            epoch=number,
+            image_size=config.schedule.image_size(progress.epochs_done),
+            train_loss=self.losses.mean().item(),
+            train_accuracy=100.0 * self.correct.item() / images,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            learning_rate=self.schedule.learning_rate(progress.examples - config.training.batch_size / 2),
+            images_per_second=images / progress.epoch_step_time_s,
+            seconds=seconds,
+            train_time_s=progress.train_time_s,
+        )
+        progress.epochs_done, progress.steps_done = number, 0
+        if val_accuracy is not None and val_accuracy > progress.best_accuracy:
+            progress.best_accuracy, progress.best_epoch = val_accuracy, number
+            save_weights(self.run_log.folder / "best.safetensors", self.evaluated_model, self.weights_metadata)
+        save_weights(self.run_log.folder / "last.safetensors", self.evaluated_model, self.weights_metadata)
+        self.run_log.append_epoch(record)
+        self.observer.epoch_done(record)
+        self._save_resume_state()
+        if self.interrupt_requested and not last and not self.target_reached:
+            raise Interrupted(self.run_log.folder)
+
+    def _evaluate(self) -> tuple[float, float]:
+        with self._timed():
+            logits, labels = predict_logits(self.evaluated_model, self.eval_loader, self.runtime)
+            percent = accuracy(logits, labels)
+        self.progress.last_accuracy = percent
+        target = self.config.training.target
+        if target and percent >= target and not self.target_reached:
+            self.progress.time_to_target_s = self.progress.train_time_s
+        return F.cross_entropy(logits, labels).item(), percent
+
+    @contextmanager
+    def _timed(self, part: str | None = None) -> Iterator[None]:
+        """Add the seconds of a block, device included, to train_time_s and to one of its parts."""
+        synchronize(self.runtime.device)
+        started = time.perf_counter()
+        yield
+        synchronize(self.runtime.device)
+        seconds = time.perf_counter() - started
+        self.progress.train_time_s += seconds
+        if part is not None:
+            setattr(self.progress, part, getattr(self.progress, part) + seconds)
+            self.progress.epoch_step_time_s += seconds
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let the first SIGINT or SIGTERM end the run after the step under way; a second one acts at once."""
+
+        def request(number: int, frame: object) -> None:
+            self.interrupt_requested = True
+            signal.signal(number, previous[number])
+
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in previous:
+            signal.signal(number, request)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _save_resume_state(self) -> None:
+        save_resume_state(
+            self.run_log.folder,
+            {
+                "progress": asdict(self.progress),
+                "model": self.model.state_dict(),
+                "average": self.average.module.state_dict() if self.average else None,
+                "average_updates": self.average.updates if self.average else 0,
+                "optimizer": self.step.optimizer.state_dict(),
+                "scaler": self.step.scaler.state_dict() if self.step.scaler else None,
+                "loader": self.train_loader.state_dict(),
+                "losses": self.losses,
+                "correct": self.correct,
+                "rng": torch.get_rng_state(),
+            },
+        )
+
+    def load_resume_state(self, state: dict[str, Any], origin: str) -> None:
+        """Go on where `state` was saved.
+
+        Raises:
+            DataError: the state is of another model.
+        """
+        restore(self.model, state["model"], origin)
+        if self.average is not None:
+            restore(self.average.module, state["average"], origin)
+            self.average.updates = state["average_updates"]
+        self.step.optimizer.load_state_dict(state["optimizer"])
+        if self.step.scaler is not None:
+            self.step.scaler.load_state_dict(state["scaler"])
+        known = {f.name for f in fields(Progress)}
+        self.progress = Progress(**{key: value for key, value in state["progress"].items() if key in known})
+        self.train_loader.load_state_dict(state["loader"])
+        _copy(self.losses, state["losses"])
+        _copy(self.correct, state["correct"])
+        torch.set_rng_state(state["rng"])
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    with torch.no_grad():
+        target.copy_(source)
