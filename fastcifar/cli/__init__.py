@@ -1,0 +1,52 @@
+"""The command line: parses, calls, prints. One file a command; torch is imported only once a command needs it."""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer import Typer
+
+from fastcifar import __version__
+from fastcifar.cli.data import data_app
+from fastcifar.cli.doctor import doctor
+from fastcifar.cli.evaluate import evaluate
+from fastcifar.cli.train import train
+from fastcifar.errors import INTERRUPTED, FastcifarError
+
+app = Typer(
+    name="fastcifar",
+    help="Fast, honest training of small image networks on CIFAR-10.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(doctor)
+app.add_typer(data_app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fastcifar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command; a failure that the user can mend is one line on stderr and its own exit code."""
+    try:
+        app()
+    except FastcifarError as error:
+        print(f"fastcifar: {error.what} - {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("fastcifar: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
