@@ -1,0 +1,35 @@
+"""Write a file or a folder so that it is there whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastcifar.errors import UsageError
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target` to write to; it takes the target's name at the end.
+
+    The caller creates a file or a folder there. After a failure or Ctrl-C it is removed and an old
+    target is untouched. A folder replaces only an empty folder.
+
+    Raises:
+        UsageError: the place cannot be written to.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            os.replace(partial, target)
+        finally:
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{target}: cannot be written, {reason}", "name another place") from None

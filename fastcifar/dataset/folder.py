@@ -1,0 +1,125 @@
+"""Class folders: `train/<class>/*.png` and `test/<class>/*.png` (or .jpg, .jpeg), 32x32 pixels each.
+
+CIFAR-10 by its class names (`car` and `plane` pass for `automobile` and `airplane`) or by its labels 0
+to 9 is recognised as such; any other two or more classes work the same way. A class's label is the
+place of its folder in order: by number where all names are numbers, else by name.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastcifar.dataset.cifar10 import CLASSES, honest_name
+from fastcifar.dataset.image_set import IMAGE_SHAPE, Dataset, ImageSet
+from fastcifar.errors import DataError
+
+SPLITS = ("train", "test")
+SUFFIXES = (".png", ".jpg", ".jpeg")
+SYNONYMS = {"car": "automobile", "plane": "airplane"}
+FILES_PER_TASK = 500
+
+
+def is_class_folders(path: Path) -> bool:
+    """Whether both splits are there, with a folder of something in each."""
+    return all(_subfolders(path / split) for split in SPLITS)
+
+
+def read_class_folders(path: Path) -> Dataset:
+    """Read all images below `path`, sorted by class and file name.
+
+    Raises:
+        DataError: the splits have different classes, a class has no images, or a file is no 32x32
+            picture with 8 bits a channel; names the folder or file.
+    """
+    folders = {split: _subfolders(path / split) for split in SPLITS}
+    names = sorted(folders["train"], key=_numeric_or_text(folders["train"]))
+    for name in folders["train"].keys() ^ folders["test"].keys():
+        missing = "test" if name in folders["train"] else "train"
+        raise DataError(f"{path / missing}: has no class folder {name}", "both splits need the same classes")
+    if len(names) < 2:
+        raise DataError(f"{path / 'train'}: has only one class folder", "at least two classes are needed")
+    order, classes = _official_order(names)
+    train, test = (_read_split([folders[split][name] for name in order]) for split in SPLITS)
+    name = honest_name(train, test, classes, path.resolve().name)
+    return Dataset(name, train, test, classes, f"class folders, {path}")
+
+
+def _subfolders(path: Path) -> dict[str, Path]:
+    """Visible folders inside `path`, by name; empty where there is no such path."""
+    if not path.is_dir():
+        return {}
+    return {entry.name: Path(entry.path) for entry in os.scandir(path) if entry.is_dir() and entry.name[0] != "."}
+
+
+def _numeric_or_text(names: Iterable[str]) -> Callable[[str], Any]:
+    """Sort key: 10 comes after 9, but only where every name is a number."""
+    return int if all(name.isdecimal() for name in names) else str
+
+
+def _official_order(names: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Folder names in order of their labels, and what the classes are called."""
+    if names == [str(label) for label in range(10)]:
+        return names, CLASSES
+    official = {SYNONYMS.get(name.lower(), name.lower()): name for name in names}
+    if len(names) == len(CLASSES) and official.keys() == set(CLASSES):
+        return [official[name] for name in CLASSES], CLASSES
+    return names, tuple(names)
+
+
+def _read_split(folders: Sequence[Path]) -> ImageSet:
+    files: list[str] = []
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        found = sorted(entry.path for entry in os.scandir(folder) if _is_image(entry.name))
+        if not found:
+            raise DataError(f"{folder}: holds no images", f"put {', '.join(SUFFIXES)} files there or remove the folder")
+        files += found
+        labels += [label] * len(found)
+    images = np.empty((len(files), *IMAGE_SHAPE), dtype=np.uint8)
+
+    def read_some(start: int) -> None:
+        for index in range(start, min(start + FILES_PER_TASK, len(files))):
+            images[index] = read_image(files[index])
+
+    with ThreadPoolExecutor() as pool:
+        tasks = [pool.submit(read_some, start) for start in range(0, len(files), FILES_PER_TASK)]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # the first bad file is enough: do not read the rest
+            raise
+    return ImageSet(images, np.array(labels, dtype=np.int64))
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def read_image(path: str) -> np.ndarray:
+    """A PNG or JPEG file as uint8 [32, 32, 3]; grey pictures get three equal channels.
+
+    Raises:
+        DataError: no such picture, not 32x32, or with transparency or 16 bits a channel.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.size != (32, 32):
+                width, height = image.size
+                raise DataError(
+                    f"{path}: is {width}x{height} pixels instead of 32x32",
+                    "resize the images, e.g. with ImageMagick: mogrify -resize '32x32!' FILES",
+                )
+            if image.mode not in ("RGB", "L", "P"):
+                raise DataError(
+                    f"{path}: is a picture of mode {image.mode}", "store it as 8-bit RGB without transparency"
+                )
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise DataError(f"{path}: damaged, or no PNG or JPEG picture", "replace or remove the file") from None
