@@ -1,7 +1,7 @@
 """glibc's malloc, kept from returning large blocks to the system after every training step.
 
-By default each large activation is mapped afresh and unmapped again, so that every step pays for page faults. The tunables
-are read when a process starts, which is why the command starts itself once more with them.
+By default each large activation is mapped afresh and unmapped again, so that every step pays for page faults. The
+tunables are read when a process starts, which is why the command starts itself once more with them.
 """
 
 import os

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fastcifar.config import RuntimeConfig
-from fastcifar.dataset.load import choose_layout, find_cifar10
+from fastcifar.dataset.load import choose, search
 from fastcifar.errors import FastcifarError
 from fastcifar.paths import cache_dir, runs_dir
 from fastcifar.runtime import choose_runtime
@@ -93,8 +93,8 @@ def _compiler() -> Finding:
 
 def _data() -> Finding:
     try:
-        place, layout = choose_layout(find_cifar10())
-        return Finding("cifar-10", "ok", f"{layout.path} (from {place.origin})")
+        place, layout = choose(search())
+        return Finding("cifar-10", "ok", f"{layout.kind}, {layout.path} (from {place.origin})")
     except FastcifarError as error:
         return Finding("cifar-10", "missing", error.what, error.hint)
 

@@ -25,6 +25,14 @@ def data_dir_candidates(flag: str | None) -> list[tuple[str, Path]]:
     return [("./data", Path("data")), ("cache", cache_dir())]
 
 
+def named_data_dir(configured: str) -> str | None:
+    """`data.dir` as an explicit choice; None where it is empty or only repeats FASTCIFAR_DATA_DIR.
+
+    The search reads that variable itself, ignores it for built-in data, and blames it by its name.
+    """
+    return None if configured in ("", os.environ.get("FASTCIFAR_DATA_DIR")) else configured
+
+
 def runs_dir() -> Path:
     """Folder that receives run folders: FASTCIFAR_RUNS_DIR, else ./runs."""
     return Path(os.environ.get("FASTCIFAR_RUNS_DIR") or "runs").expanduser()

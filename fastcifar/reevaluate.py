@@ -14,6 +14,7 @@ from fastcifar.evaluation.evaluate import predict_logits
 from fastcifar.evaluation.metrics import summarize
 from fastcifar.loader.resident import ResidentLoader
 from fastcifar.model.registry import build_model
+from fastcifar.paths import named_data_dir
 from fastcifar.runtime import choose_runtime, prepare
 from fastcifar.training.checkpoint import load_weights, restore
 from fastcifar.training.run_log import CONFIG_FILE, read_run_config
@@ -45,7 +46,7 @@ def reevaluate(
     tensors, metadata = load_weights(weights)
     name = dataset or config.data.dataset
     same_data = name == config.data.dataset
-    data = load_dataset(name, data_dir or (config.data.dir if same_data else None) or None, config.data.offline)
+    data = load_dataset(name, data_dir or (named_data_dir(config.data.dir) if same_data else None), config.data.offline)
     if list(data.classes) != metadata["classes"]:
         raise DataError(
             f"{data.source}: its classes are not those that {folder} was trained on",

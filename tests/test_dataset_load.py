@@ -11,6 +11,7 @@ from fastcifar.dataset.importer import import_dataset
 from fastcifar.dataset.layouts import find_layouts
 from fastcifar.dataset.load import find_dataset, load_dataset
 from fastcifar.dataset.npz import write_npz
+from fastcifar.dataset.obtain import obtain_dataset
 from fastcifar.dataset.shapes10 import make_shapes10
 from fastcifar.errors import DataError, UsageError
 
@@ -173,3 +174,31 @@ def test_images_are_ready_to_use(tmp_path):
         images = layout.read().train
         assert images.images.flags.c_contiguous
         assert images.labels.dtype == np.int64
+
+
+class TestObtain:
+    """Training downloads CIFAR-10 only where nobody said where it is and nobody forbade it."""
+
+    @pytest.fixture
+    def downloads(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        calls: list[bool] = []
+        monkeypatch.setattr("fastcifar.dataset.obtain.download_cifar10", lambda progress: calls.append(progress))
+        return calls
+
+    def test_it_downloads_where_nothing_is_found_and_says_so_first(self, clean_environment, downloads) -> None:
+        lines: list[str] = []
+        with pytest.raises(DataError, match="not found"):  # the stand-in delivers nothing
+            obtain_dataset("cifar10", None, False, lines.append, progress=True)
+        assert downloads == [True]
+        assert len(lines) == 1
+        assert "170 MB" in lines[0]
+
+    def test_it_never_does_offline_or_for_a_named_place_or_a_built_in_set(
+        self, clean_environment, downloads, tmp_path
+    ) -> None:
+        with pytest.raises(DataError):
+            obtain_dataset("cifar10", None, True, print)
+        with pytest.raises(DataError):
+            obtain_dataset("cifar10", str(tmp_path), False, print)
+        obtain_dataset("shapes10", None, False, print)
+        assert downloads == []

@@ -11,12 +11,19 @@ MAX_LINES = 400
 
 # A module imports only from rows above its own, or from its own. The longest matching prefix decides.
 ROWS = [
-    ["", "errors", "paths", "process", "augment.policy", "config", "allocator"],
+    ["", "errors", "paths", "atomic", "process", "augment.policy", "config", "allocator"],
     ["runtime"],
     ["dataset"],
     ["augment"],
     ["loader", "model"],
-    ["training.optimizer", "training.schedule", "training.averaging", "training.step", "training.observer", "evaluation"],
+    [
+        "training.optimizer",
+        "training.schedule",
+        "training.averaging",
+        "training.step",
+        "training.observer",
+        "evaluation",
+    ],
     ["training"],
     ["reevaluate", "doctor"],
     ["cli", "__main__"],
@@ -58,10 +65,7 @@ def row(module: str) -> int:
 
 def upward_imports(graph: dict[str, set[str]]) -> list[str]:
     return [
-        f"{module} imports {other}"
-        for module, others in graph.items()
-        for other in others
-        if row(other) > row(module)
+        f"{module} imports {other}" for module, others in graph.items() for other in others if row(other) > row(module)
     ]
 
 
@@ -86,7 +90,9 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 @pytest.fixture(scope="module")
 def graph() -> dict[str, set[str]]:
     files = modules(PACKAGE)
-    return {name: {m for m in imports(path, "fastcifar") if m in files and m != name} - {""} for name, path in files.items()}
+    return {
+        name: {m for m in imports(path, "fastcifar") if m in files and m != name} - {""} for name, path in files.items()
+    }
 
 
 def test_imports_point_one_way(graph: dict[str, set[str]]) -> None:

@@ -1,5 +1,7 @@
 """The networks: the course's constraints, shapes, blocks, the receptive field and the whitened stem."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,7 @@ def test_the_courses_constraints_hold(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 16), (23, 41), (8, 9)])
 def test_any_image_size_gives_logits(name: str, height: int, width: int) -> None:
-    model = build_model(name, classes=7).eval()
+    model: Any = build_model(name, classes=7).eval()
     images = torch.randn(2, 3, height, width).contiguous(memory_format=torch.channels_last)
     assert model(images).shape == (2, 7)
     assert model.features(images).is_contiguous(memory_format=torch.channels_last)
@@ -44,7 +46,7 @@ def test_unknown_networks_are_refused_with_a_suggestion() -> None:
 
 @pytest.mark.parametrize("block", [Convolution, DepthwiseSeparable])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), (2, 2)])
-def test_blocks_equal_their_formula_in_float64(block: type[nn.Module], stride: int, dilation: int) -> None:
+def test_blocks_equal_their_formula_in_float64(block: Any, stride: int, dilation: int) -> None:
     torch.manual_seed(stride * 10 + dilation)
     layer = block(5, 7, stride, dilation).double().train()
     x = torch.randn(3, 5, 11, 9, dtype=torch.float64)
@@ -58,7 +60,7 @@ def test_blocks_equal_their_formula_in_float64(block: type[nn.Module], stride: i
 
 
 @pytest.mark.parametrize("block", [Convolution, DepthwiseSeparable])
-def test_a_residual_block_adds_its_input(block: type[nn.Module]) -> None:
+def test_a_residual_block_adds_its_input(block: Any) -> None:
     layer = block(6, 6, residual=True).eval()
     nn.init.zeros_(layer.norm.weight)
     x = torch.randn(2, 6, 8, 8)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -18,14 +19,14 @@ from fastcifar.training.step import TrainingStep
 
 
 def test_every_trainable_parameter_is_in_the_right_group() -> None:
-    model = build_model("c1c2c3c40-speed")
+    model: Any = build_model("c1c2c3c40-speed")
     model.stem.conv.weight.requires_grad_(False)
     weights, biases = build_optimizer(model, OptimizerConfig(weight_decay=0.01, bias_lr_scale=7.0)).param_groups
     by_id = {id(parameter): name for name, parameter in model.named_parameters()}
     names = [{by_id[id(parameter)] for parameter in group["params"]} for group in (weights, biases)]
     assert names[0].isdisjoint(names[1])
     assert names[0] | names[1] == set(by_id.values()) - {"stem.conv.weight"}
-    assert {name for name in names[1]} == {n for n in by_id.values() if n.endswith("bias") or "norm" in n}
+    assert names[1] == {n for n in by_id.values() if n.endswith("bias") or "norm" in n}
     assert (weights["weight_decay"], biases["weight_decay"]) == (0.01, 0.0)
     set_learning_rate(build_optimizer(model, OptimizerConfig()), 0.5)
     optimizer = build_optimizer(model, OptimizerConfig(bias_lr_scale=7.0))
@@ -111,7 +112,7 @@ def test_a_step_returns_loss_and_count_and_moves_against_the_gradient(cpu_runtim
 def test_autocast_is_entered_where_the_runtime_says_so(cpu_runtime) -> None:
     runtime = dataclasses.replace(cpu_runtime, autocast_dtype=torch.bfloat16)
     seen = []
-    step = make_step(runtime)
+    step: Any = make_step(runtime)
     step.model[1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     loss, _ = step(torch.randn(4, 3, 2, 2), torch.zeros(4, dtype=torch.int64), 0.1)
     assert seen == [torch.bfloat16]

@@ -31,8 +31,8 @@ def _as_lines(result: dict[str, Any]) -> list[str]:
         f"{result['weights']} epoch, {'flip TTA' if result['tta'] else 'no TTA'}",
         f"cross-entropy {result['loss']:.4f}, calibration error {result['calibration_error']:.2f} %",
         "",
-        f"{'true class':<{width}} {'right %':>8}   predicted as: {', '.join(f'{i} {name}' for i, name in enumerate(names))}",
-        f"{'':<{width}} {'':>8}   " + " ".join(f"{i:>5}" for i in range(len(names))),
+        f"{'true class':<{width}} {'right %':>8}   images predicted as class",
+        f"{'':<{width}} {'':>8}   " + " ".join(f"{name[:5]:>5}" for name in names),
     ]
     for name, row in zip(names, result["confusion_matrix"], strict=True):
         percent = result["per_class_accuracy"][name]

@@ -109,7 +109,7 @@ def train(
         observer.warning(line)
     for name, choice in runtime.choices.items():
         observer.message(f"{name}: {choice.used} ({choice.reason})")
-    material = load_material(resolved, runtime)
+    material = load_material(resolved, runtime, observer, progress=sys.stderr.isatty() and not quiet)
     observer.message(f"data: {material.dataset.title}, {material.dataset.source}")
     observer.message(f"loader: {material.loader_choice.kind} ({material.loader_choice.reason})")
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastcifar.dataset.atomic import written_whole
+from fastcifar.atomic import written_whole
 from fastcifar.dataset.image_set import Dataset, ImageSet, stratified_indices
 from fastcifar.errors import UsageError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastcifar.dataset.atomic import written_whole
+from fastcifar.atomic import written_whole
 from fastcifar.dataset.image_set import Dataset
 
 IMAGES_A_CLASS = 10

@@ -92,7 +92,7 @@ def find_dataset(name: str, data_dir: str | None = None, offline: bool = False) 
 def load_dataset(name: str, data_dir: str | None = None, offline: bool = False) -> Dataset:
     """Load "cifar10" from disk or make "shapes10".
 
-    Never downloads: 170 MB are fetched only by `fastcifar data download`.
+    Never downloads; see `obtain_dataset`.
 
     Args:
         data_dir: file or folder to read instead of searching. May hold a set of the user's own in class

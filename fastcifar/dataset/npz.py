@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastcifar.dataset.atomic import written_whole
+from fastcifar.atomic import written_whole
 from fastcifar.dataset.cifar10 import CLASSES, check_complete, honest_name
 from fastcifar.dataset.image_set import IMAGE_SHAPE, Dataset, ImageSet
 from fastcifar.errors import DataError

@@ -1,4 +1,4 @@
-"""The course's architecture: three convolution blocks that shrink by stride, a fourth, global average pooling, a linear head."""
+"""The course's architecture: three blocks that shrink by stride, a fourth, global average pooling, a linear head."""
 
 from torch import Tensor, nn
 

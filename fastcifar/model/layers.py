@@ -65,7 +65,8 @@ class Stem(nn.Module):
         """Set the filters to the whitened principal components of the images' 3x3 patches, and freeze them.
 
         The leading outputs / 2 eigenvectors of the patch covariance, each over the root of its eigenvalue, stand with
-        both signs, so that the ReLU loses nothing (the whitening layer of hlb-CIFAR10 and airbench). The bias stays trainable.
+        both signs, so that the ReLU loses nothing (the whitening layer of hlb-CIFAR10 and airbench). The bias stays
+        trainable.
 
         Args:
             images: normalised, [N, 3, H, W].

@@ -1,6 +1,7 @@
 """The receptive field, measured rather than tabulated."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,9 +10,9 @@ from torch import nn
 def receptive_field(model: nn.Module, image_size: int = 257) -> int:
     """Side in pixels of the input region that one unit before the global pooling can see.
 
-    It is the extent of the support of the input gradient of the central unit, on a copy of `model.features` whose weights are
-    positive and whose normalisation and biases are gone, so that no path can cancel. Branches, residuals, dilation
-    and padding are thereby accounted for by the network itself.
+    It is the extent of the support of the input gradient of the central unit, on a copy of `model.features` whose
+    weights are positive and whose normalisation and biases are gone, so that no path can cancel. Branches, residuals,
+    dilation and padding are thereby accounted for by the network itself.
 
     Args:
         model: has `features`, the part up to the global pooling: [B, 3, H, W] -> [B, C, h, w].
@@ -20,7 +21,8 @@ def receptive_field(model: nn.Module, image_size: int = 257) -> int:
     Raises:
         ValueError: the field reaches the probe's border.
     """
-    probe = copy.deepcopy(model).cpu().float().eval()
+    # Gradients at the field's edge shrink with depth: float64 holds them through hundreds of layers.
+    probe: Any = copy.deepcopy(model).cpu().double().eval()
     for parent in list(probe.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.Dropout | nn.Dropout2d):
@@ -29,7 +31,7 @@ def receptive_field(model: nn.Module, image_size: int = 257) -> int:
         for name, parameter in probe.named_parameters():
             # A mean over the fan-in keeps the activations near 1 through any depth.
             parameter.fill_(0.0 if name.endswith("bias") else 1.0 / max(1, parameter[0].numel()))
-    image = torch.ones(1, 3, image_size, image_size, requires_grad=True)
+    image = torch.ones(1, 3, image_size, image_size, dtype=torch.float64, requires_grad=True)
     output = probe.features(image)
     output[:, :, output.shape[2] // 2, output.shape[3] // 2].sum().backward()
     assert image.grad is not None

@@ -1,8 +1,6 @@
 """Weights in safetensors, resume state that loads without unpickling code; both replaced whole or not at all."""
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fastcifar.atomic import written_whole
 from fastcifar.errors import DataError
 
 RESUME_FILE = "resume.pt"
@@ -21,7 +20,8 @@ def save_weights(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None
     """Write a model's state with what is needed to use it (network, classes, normalisation)."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     header = {METADATA_KEY: json.dumps(metadata)}
-    _replace_whole(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+    with written_whole(path) as partial:
+        save_file(tensors, partial, metadata=header)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -63,7 +63,8 @@ def restore(model: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
 
 def save_resume_state(folder: Path, state: dict[str, Any]) -> None:
     """Write everything that a run needs to go on as if it had never stopped."""
-    _replace_whole(folder / RESUME_FILE, lambda temporary: torch.save(state, temporary))
+    with written_whole(folder / RESUME_FILE) as partial:
+        torch.save(state, partial)
 
 
 def load_resume_state(folder: Path) -> dict[str, Any]:
@@ -79,12 +80,3 @@ def load_resume_state(folder: Path) -> dict[str, Any]:
         # torch.load raises many kinds for a damaged file, none of them its own.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: damaged: {reason}", "train again; last.safetensors may still be whole") from None
-
-
-def _replace_whole(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

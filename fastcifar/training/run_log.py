@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from fastcifar import __version__
+from fastcifar.atomic import written_whole
 from fastcifar.errors import DataError, UsageError
 from fastcifar.training.observer import EpochRecord
 
@@ -72,15 +73,15 @@ class RunLog:
         path = self.folder / EPOCHS_FILE
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         if len(lines) > count:
-            path.write_text("".join(lines[:count]))
+            with written_whole(path) as partial:
+                partial.write_text("".join(lines[:count]))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         self._write_json(METRICS_FILE, metrics)
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        temporary = self.folder / f".{name}.partial"
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(temporary, self.folder / name)
+        with written_whole(self.folder / name) as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_run_config(folder: Path) -> dict[str, Any]:

@@ -15,14 +15,16 @@ from torch import nn
 
 from fastcifar.config import Config, ResolvedConfig
 from fastcifar.dataset.image_set import Dataset, split_holdout
-from fastcifar.dataset.load import load_dataset
+from fastcifar.dataset.obtain import obtain_dataset
 from fastcifar.dataset.statistics import ChannelStatistics, channel_statistics
 from fastcifar.errors import DeviceError
 from fastcifar.evaluation.evaluate import predict_logits
 from fastcifar.evaluation.metrics import summarize
 from fastcifar.loader.choose import LoaderChoice, build_loaders, choose_loader
+from fastcifar.model.layers import Stem
 from fastcifar.model.receptive_field import receptive_field
 from fastcifar.model.registry import build_model, count_parameters
+from fastcifar.paths import named_data_dir
 from fastcifar.runtime import Runtime, prepare
 from fastcifar.training.checkpoint import load_resume_state
 from fastcifar.training.observer import Observer, RunPlan
@@ -47,10 +49,12 @@ class Material:
         return self.resolved.config
 
 
-def load_material(resolved: ResolvedConfig, runtime: Runtime) -> Material:
-    """Read the data, set the hold-out aside, choose the loader."""
+def load_material(resolved: ResolvedConfig, runtime: Runtime, observer: Observer, progress: bool = False) -> Material:
+    """Read the data (downloading it where it may), set the hold-out aside, choose the loader."""
     config = resolved.config
-    dataset = load_dataset(config.data.dataset, config.data.dir or None, config.data.offline)
+    dataset = obtain_dataset(
+        config.data.dataset, named_data_dir(config.data.dir), config.data.offline, observer.message, progress
+    )
     if config.data.holdout:
         dataset = split_holdout(dataset, config.data.holdout)
     return Material(
@@ -77,7 +81,9 @@ def train_runs(
     if resume is not None:
         return _train_one(material, observer, lambda: RunLog(resume), process_started, resumed=True)
     if config.training.runs == 1:
-        return _train_one(material, observer, lambda: RunLog.create(parent, f"{stem}-seed{first_seed}"), process_started)
+        return _train_one(
+            material, observer, lambda: RunLog.create(parent, f"{stem}-seed{first_seed}"), process_started
+        )
     collection = functools.cache(lambda: RunLog.create(parent, f"{stem}-{config.training.runs}runs"))
     results = []
     for seed in range(first_seed, first_seed + config.training.runs):
@@ -208,7 +214,7 @@ def _compile(trainer: Trainer, material: Material, observer: Observer) -> tuple[
 
 def _whiten_stem(model: nn.Module, material: Material) -> None:
     stem = getattr(model, "stem", None)
-    if not hasattr(stem, "whiten"):
+    if not isinstance(stem, Stem):
         return
     count = min(STEM_IMAGES, len(material.dataset.train))
     images = torch.from_numpy(material.dataset.train.images[:count]).permute(0, 3, 1, 2).float() / 255

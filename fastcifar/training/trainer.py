@@ -246,7 +246,7 @@ class Trainer:
 
         def request(number: int, frame: object) -> None:
             self.interrupt_requested = True
-            signal.signal(number, previous[number])
+            signal.signal(number, previous[signal.Signals(number)])
 
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in previous:

@@ -1,0 +1,88 @@
+"""Predictions over a split, and figures against hand counts."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fastcifar.config import RuntimeConfig
+from fastcifar.evaluation.evaluate import predict_logits
+from fastcifar.evaluation.metrics import accuracy, summarize
+from fastcifar.loader.resident import ResidentLoader
+from fastcifar.runtime import choose_runtime
+
+
+def test_summary_equals_hand_counts() -> None:
+    generator = np.random.default_rng(3)
+    logits = generator.normal(0, 2, (501, 4)).astype(np.float32)
+    labels = generator.integers(0, 3, 501)  # class 3 never occurs
+    predicted = logits.argmax(1)
+    result = summarize(torch.from_numpy(logits), torch.from_numpy(labels), ["a", "b", "c", "d"])
+    assert result["images"] == 501
+    assert result["accuracy"] == pytest.approx(100 * np.mean(predicted == labels))
+    counts = np.zeros((4, 4), int)
+    np.add.at(counts, (labels, predicted), 1)
+    assert result["confusion_matrix"] == counts.tolist()
+    for c, name in enumerate("abc"):
+        assert result["per_class_accuracy"][name] == pytest.approx(100 * counts[c, c] / counts[c].sum())
+    assert result["per_class_accuracy"]["d"] is None
+    exponentials = np.exp(logits.astype(np.float64))
+    probabilities = exponentials / exponentials.sum(1, keepdims=True)
+    assert result["loss"] == pytest.approx(-np.log(probabilities[np.arange(501), labels]).mean(), rel=1e-5)
+    confidence, right = probabilities.max(1), predicted == labels
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    gaps = [abs(right[bins == b].sum() - confidence[bins == b].sum()) / 501 for b in range(15) if (bins == b).any()]
+    assert result["calibration_error"] == pytest.approx(100 * sum(gaps), abs=1e-3)
+
+
+def test_accuracy_of_a_perfect_and_a_wrong_classifier() -> None:
+    labels = torch.arange(10)
+    assert accuracy(torch.eye(10), labels) == 100.0
+    assert accuracy(torch.eye(10), (labels + 1) % 10) == 0.0
+
+
+class Brightness(nn.Module):
+    """Logits that show which pixels were seen: left half, right half, and whether it was training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = x[..., :16].mean((1, 2, 3)), x[..., 16:].mean((1, 2, 3))
+        return self.scale * torch.stack([left, right, torch.full_like(left, float(self.training))], dim=1)
+
+
+def make_loader(images: np.ndarray, batch_size: int) -> ResidentLoader:
+    labels = np.arange(len(images), dtype=np.int64)
+    return ResidentLoader(
+        images,
+        labels,
+        batch_size,
+        policy=None,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        seed=0,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        shuffle=False,
+        drop_last=False,
+    )
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (8, 4), (5, 5), (1, 1)])
+def test_every_image_once_in_order_in_evaluation_mode(count: int, batch_size: int) -> None:
+    runtime = choose_runtime(RuntimeConfig(device="cpu", amp=False))
+    model = Brightness().train()
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    loader = make_loader(pixels, batch_size)
+    logits, labels = predict_logits(model, loader, runtime)
+    assert labels.tolist() == list(range(count))
+    images = (torch.from_numpy(pixels).double() / 255 - 0.5) / 0.25
+    torch.testing.assert_close(logits[:, 0].double(), images[:, :, :16].mean((1, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert logits[:, 2].eq(0).all()
+    assert model.training
+    assert not logits.requires_grad
+    mirrored, _ = predict_logits(model, loader, runtime, tta=True)
+    torch.testing.assert_close(mirrored[:, 0], logits[:, :2].mean(1))
+    torch.testing.assert_close(mirrored[:, 0], mirrored[:, 1])

@@ -1,0 +1,137 @@
+"""What is chosen, why, and what is said when a wish cannot be granted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastcifar import runtime as runtime_module
+from fastcifar.allocator import TUNABLES, allocator_state
+from fastcifar.config import RuntimeConfig, resolve
+from fastcifar.errors import DeviceError
+from fastcifar.process import started_at
+from fastcifar.runtime import choose_runtime, cpu_has_bf16, disappointments
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
+
+
+@without_gpu
+def test_auto_falls_back_to_the_cpu_and_says_why() -> None:
+    runtime = choose_runtime(RuntimeConfig())
+    assert runtime.device.type == "cpu"
+    assert runtime.choices["device"].used == "cpu"
+    assert runtime.choices["device"].reason
+    assert not runtime.choices["device"].disappoints
+
+
+@without_gpu
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "tpu", "mps", "cuda:x"])
+def test_a_named_device_that_does_not_exist_is_an_error(device: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        choose_runtime(RuntimeConfig(device=device))
+    assert caught.value.exit_code == 4
+    assert device in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("processor : 0\nflags\t\t: fpu sse avx2 avx512f\n", False),
+        ("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n", True),
+        ("processor : 0\nflags\t\t: fpu amx_bf16\n", True),
+        ("processor : 0\nFeatures\t: fp asimd bf16 i8mm\n", True),
+        ("processor : 0\nFeatures\t: fp asimd\n", False),
+        ("", False),
+    ],
+)
+def test_bf16_arithmetic_is_read_from_the_cpu_flags(
+    cpuinfo: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module.Path, "read_text", lambda path: cpuinfo)
+    assert cpu_has_bf16() is expected
+
+
+def test_amp_on_a_cpu_without_bf16_warns_only_who_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_module, "cpu_has_bf16", lambda: False)
+    by_recipe = resolve("demo", {"runtime.device": ("--device", "cpu")}, environment={})
+    runtime = choose_runtime(by_recipe.config.runtime)
+    assert runtime.autocast_dtype is None
+    assert disappointments(runtime, by_recipe) == []
+    wishes = {"runtime.device": ("--device", "cpu"), "runtime.amp": ("--amp", True)}
+    by_name = resolve("demo", wishes, environment={})
+    lines = disappointments(choose_runtime(by_name.config.runtime), by_name)
+    assert len(lines) == 1
+    assert "amp" in lines[0]
+    assert "bf16" in lines[0]
+    strict = resolve("demo", wishes | {"runtime.strict": ("--strict", True)}, environment={})
+    with pytest.raises(DeviceError, match="drop --strict"):
+        disappointments(choose_runtime(strict.config.runtime), strict)
+
+
+def test_fp16_is_not_for_cpus() -> None:
+    runtime = choose_runtime(RuntimeConfig(device="cpu", amp_dtype="fp16"))
+    assert runtime.autocast_dtype is None
+    assert runtime.choices["amp"].disappoints
+    assert not runtime.uses_grad_scaler
+
+
+def test_compile_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    runtime = choose_runtime(RuntimeConfig(device="cpu", compile=True))
+    assert not runtime.compile
+    assert "install g++" in runtime.choices["compile"].reason
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [("max 100000", None), ("150000 100000", 2), ("50000 100000", 1), ("", None)]
+)
+def test_a_containers_quota_limits_the_threads(
+    content: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module.Path, "read_text", lambda path: content)
+    assert runtime_module._cgroup_cpus() == expected
+
+
+def test_the_allocator_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", TUNABLES)
+    assert allocator_state()[0] == "tuned"
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    assert allocator_state()[0] == "default"
+
+
+PROBE = """
+import os, sys
+from fastcifar.allocator import relaunch_with_tuned_malloc
+relaunch_with_tuned_malloc("cpu")
+print(os.getpid(), os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], flush=True)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+@pytest.mark.parametrize(("name", "relaunched"), [("fastcifar", True), ("notebook", False)])
+def test_the_command_restarts_itself_once_with_its_arguments(tmp_path: Path, name: str, relaunched: bool) -> None:
+    script = tmp_path / name
+    script.write_text(PROBE)
+    environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    environment["PYTHONPATH"] = str(Path(runtime_module.__file__).parents[1])
+    command = [sys.executable, str(script), "--set", "a b"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        output, _ = process.communicate(timeout=60)
+    assert output == f"{process.pid} {TUNABLES if relaunched else None} ['--set', 'a b']\n"
+    opted_out = subprocess.run(
+        command, env=environment | {"FASTCIFAR_ALLOCATOR": "default"}, capture_output=True, text=True, check=True
+    )
+    assert " None " in opted_out.stdout
+
+
+def test_the_process_start_is_before_now_and_after_boot() -> None:
+    code = "import time, sys; sys.path.insert(0, sys.argv[1]); from fastcifar.process import started_at\n"
+    code += "time.sleep(0.3); print(time.time() - started_at())"
+    root = str(Path(runtime_module.__file__).parents[1])
+    output = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True).stdout
+    assert 0.29 < float(output) < 60
+    assert started_at() == pytest.approx(started_at(), abs=0.1)
