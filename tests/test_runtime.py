@@ -79,11 +79,31 @@ def test_fp16_is_not_for_cpus() -> None:
 
 
 def test_compile_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CXX", raising=False)
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setenv("CC", sys.executable)
+    assert runtime_module._choose_compile(True, gpu)[0]
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert not runtime_module._choose_compile(True, gpu)[0]
+    monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", str(tmp_path))
-    runtime = choose_runtime(RuntimeConfig(device="cpu", compile=True))
-    assert not runtime.compile
-    assert "install g++" in runtime.choices["compile"].reason
+    compiles, choice = runtime_module._choose_compile(True, gpu)
+    assert not compiles
+    assert "install gcc" in choice.reason
+
+
+def test_what_would_only_slow_a_cpu_is_declined() -> None:
+    runtime = choose_runtime(RuntimeConfig(device="cpu", amp=True, compile=True))
+    assert (runtime.autocast_dtype, runtime.compile) == (None, False)
+    assert runtime.choices["amp"].disappoints
+    assert runtime.choices["compile"].disappoints
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_bf16_on_a_cpu_that_has_it_is_given_to_who_insists(has_bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_module, "cpu_has_bf16", lambda: has_bf16)
+    runtime = choose_runtime(RuntimeConfig(device="cpu", amp_dtype="bf16"))
+    assert runtime.autocast_dtype == (torch.bfloat16 if has_bf16 else None)
+    assert runtime.choices["amp"].disappoints is not has_bf16
 
 
 @pytest.mark.parametrize(

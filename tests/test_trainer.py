@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -269,3 +270,33 @@ def test_run_folders_never_collide(tmp_path: Path) -> None:
 def test_fractional_schedules_cover_every_epoch() -> None:
     config = dataclasses.replace(Config(), schedule=ScheduleConfig(epochs=7, image_sizes=((0.0, 16), (0.99, 32))))
     assert [config.schedule.image_size(epoch) for epoch in range(7)] == [16] * 7
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+def test_compiled_and_eager_training_agree_and_warming_up_changes_nothing(colours: Dataset, tmp_path: Path) -> None:
+    material = make_material(colours, "schedule.epochs=1", "schedule.image_sizes=[[0.0, 8]]")
+    compiled = dataclasses.replace(material, runtime=dataclasses.replace(material.runtime, compile=True))
+    results = [run(one, tmp_path) for one in (material, compiled)]
+    assert results[1]["warmup_time_s"] > 0 == results[0]["warmup_time_s"]
+    eager, fused = (weights(result["run_dir"]) for result in results)
+    for name in eager:
+        torch.testing.assert_close(fused[name], eager[name], rtol=2e-3, atol=2e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_compiler_that_fails_is_reported_and_done_without(
+    colours: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **keywords: Any) -> None:
+        raise RuntimeError("no registers left\nmore")
+
+    monkeypatch.setattr(trainer_module.Trainer, "warm_up", fail)
+    warnings: list[str] = []
+    observer = Observer()
+    observer.warning = warnings.append  # pyright: ignore[reportAttributeAccessIssue]
+    material = make_material(colours, "schedule.epochs=1")
+    material = dataclasses.replace(material, runtime=dataclasses.replace(material.runtime, compile=True))
+    result = run(material, tmp_path, observer)
+    assert result["used"]["compile"] == "off"
+    assert len(warnings) == 1
+    assert "no registers left" in warnings[0]
