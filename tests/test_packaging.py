@@ -100,3 +100,13 @@ def test_no_registry_or_path_of_a_machine_is_named() -> None:
     texts = (path for path in map(ROOT.joinpath, tracked) if path.suffix in {".py", ".toml", ".md", ".txt", ""})
     found = [str(p) for p in texts if p.name != "test_packaging.py" and p.is_file() and pattern.search(p.read_text())]
     assert found == []
+
+
+def test_public_names_are_found_where_they_are_said_to_be() -> None:
+    import fastcifar
+
+    for name, home in fastcifar._HOMES.items():
+        assert getattr(fastcifar, name) is getattr(sys.modules[home], name)
+        assert name in dir(fastcifar)
+    with pytest.raises(AttributeError, match="no attribute 'fast'"):
+        _ = fastcifar.fast

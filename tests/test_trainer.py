@@ -300,3 +300,13 @@ def test_a_compiler_that_fails_is_reported_and_done_without(
     assert result["used"]["compile"] == "off"
     assert len(warnings) == 1
     assert "no registers left" in warnings[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("settings", [["runtime.compile=true"], ["runtime.amp_dtype=fp16"], ["runtime.amp=false"]])
+def test_a_gpu_learns_what_a_cpu_learns(colours: Dataset, tmp_path: Path, settings: list[str]) -> None:
+    material = make_material(colours, "runtime.amp=true", *settings, "runtime.device=cuda")
+    result = run(material, tmp_path)
+    assert result["device"].startswith("cuda")
+    assert result["val_acc"] > 60

@@ -118,3 +118,42 @@ def test_autocast_is_entered_where_the_runtime_says_so(cpu_runtime) -> None:
     assert seen == [torch.bfloat16]
     assert loss.dtype == torch.float32
     assert step.model[1].weight.dtype == torch.float32
+
+
+def test_fp16_trains_with_a_scaled_loss(cpu_runtime) -> None:
+    runtime = dataclasses.replace(cpu_runtime, autocast_dtype=torch.float16)
+    step: Any = make_step(runtime)
+    images, labels = torch.randn(64, 3, 2, 2), torch.randint(0, 10, (64,))
+    losses = [step(images, labels, 0.1)[0].item() for _ in range(30)]
+    assert step.scaler.get_scale() > 1
+    assert losses[-1] < 0.8 * losses[0]
+    assert abs(losses[0] - F.cross_entropy(make_step(cpu_runtime).model(images), labels).item()) < 5e-3
+
+
+def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale(cpu_runtime) -> None:
+    step: Any = make_step(dataclasses.replace(cpu_runtime, autocast_dtype=torch.float16))
+    before = step.model[1].weight.detach().clone()
+    step(torch.full((4, 3, 2, 2), 6e4), torch.zeros(4, dtype=torch.int64), 0.1)
+    assert torch.equal(step.model[1].weight, before)
+    assert step.scaler.get_scale() < 65536
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_step_never_waits_for_the_gpu() -> None:
+    runtime = choose_runtime(RuntimeConfig(device="cuda"))
+    torch.manual_seed(0)
+    model: Any = build_model("c1c2c3c40-speed").to(runtime.device, memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.1))
+    step = TrainingStep(model, optimizer, WeightAverage(model, 0.9), runtime, 0.1)
+    images = torch.randn(64, 3, 32, 32, device=runtime.device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (64,), device=runtime.device)
+    for _ in range(3):  # cuDNN's search and the optimizer's first state may wait
+        step(images, labels, 0.1)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses = torch.stack([step(images, labels, 0.1)[0] for _ in range(20)])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert losses[-1] < losses[0]

@@ -1,0 +1,31 @@
+"""What the benchmarks share: threads, and a table of ratios at the end."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads() -> None:
+    """As many threads as a training run would use."""
+    from fastcifar.config import RuntimeConfig
+    from fastcifar.runtime import choose_runtime, prepare
+
+    prepare(choose_runtime(RuntimeConfig(device="cpu")), deterministic=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """For each group, images per second and the ratio to the group's first entry."""
+    session = getattr(terminalreporter.config, "_benchmarksession", None)
+    if session is None or not session.benchmarks:
+        return
+    terminalreporter.section(f"images per second, medians ({torch.get_num_threads()} CPU threads)")
+    baselines: dict[str, float] = {}
+    for benchmark in session.benchmarks:
+        images = benchmark.extra_info.get("images")
+        if images is None:
+            continue
+        rate = images / benchmark.stats.median
+        baseline = baselines.setdefault(benchmark.group, rate)
+        name = benchmark.params["subject"] if benchmark.params else benchmark.name
+        terminalreporter.write_line(f"{benchmark.group:<44} {name:<22} {rate:>10,.0f}  x {rate / baseline:.2f}")

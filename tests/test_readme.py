@@ -1,0 +1,59 @@
+"""The README's promises: its commands parse, its files exist, its table is what was recorded."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from fastcifar.cli import app
+from fastcifar.config import recipe_names
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_linked_files_exist() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(targets) > 8
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def commands() -> list[str]:
+    indented = [line.strip() for line in README.splitlines() if line.startswith("    ")]
+    quoted = re.findall(r"`((?:fastcifar|make) [^`]+)`", README)
+    return [c for c in indented + quoted if re.match(r"(\S+=\S+ )?(\.venv/bin/)?(fastcifar|make) ", c)]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_are_real(command: str) -> None:
+    words = [word for word in shlex.split(command) if "=" not in word or word.startswith("-")]
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    click_command = get_command(app).commands[words[1]]  # pyright: ignore[reportAttributeAccessIssue]
+    if words[1] == "data":
+        assert words[2].rstrip(",") in click_command.commands
+        return
+    click_command.make_context(words[1], words[2:])
+
+
+def test_every_recipe_is_named() -> None:
+    table = set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE))
+    assert table == set(recipe_names())
+
+
+def test_the_result_table_is_what_was_recorded() -> None:
+    rows = re.findall(r"^\|.*\[record\]\((benchmarks/results/[^)]+)\).*$", README, re.MULTILINE)
+    assert rows
+    for path in rows:
+        (row,) = (line for line in README.splitlines() if path in line)
+        result = json.loads((ROOT / path).read_text())["result"]
+        assert f"{result['val_acc']:.2f}" in row
+        assert f"{result['train_time_s']:.0f} s" in row
+        assert f"{result['parameters']:,}" in row
+        if "runs" in result:
+            assert f"{result['val_acc_std']:.2f}" in row
+            assert f"{result['runs']} runs" in row
