@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -124,7 +125,7 @@ def describe_environment() -> dict[str, Any]:
         "gpu": gpu,
         "versions": versions,
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
-        "command": sys.argv,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
 
