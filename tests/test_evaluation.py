@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from fastcifar.config import RuntimeConfig
 from fastcifar.evaluation.evaluate import predict_logits
-from fastcifar.evaluation.metrics import accuracy, summarize
+from fastcifar.evaluation.metrics import accuracy, calibration_error, summarize
 from fastcifar.loader.resident import ResidentLoader
 from fastcifar.runtime import choose_runtime
 
@@ -26,13 +27,25 @@ def test_summary_equals_hand_counts() -> None:
     for c, name in enumerate("abc"):
         assert result["per_class_accuracy"][name] == pytest.approx(100 * counts[c, c] / counts[c].sum())
     assert result["per_class_accuracy"]["d"] is None
+    torch.testing.assert_close(
+        multiclass_confusion_matrix(torch.from_numpy(logits), torch.from_numpy(labels), num_classes=4),
+        torch.tensor(result["confusion_matrix"]),
+    )
     exponentials = np.exp(logits.astype(np.float64))
     probabilities = exponentials / exponentials.sum(1, keepdims=True)
     assert result["loss"] == pytest.approx(-np.log(probabilities[np.arange(501), labels]).mean(), rel=1e-5)
-    confidence, right = probabilities.max(1), predicted == labels
-    bins = np.minimum((confidence * 15).astype(int), 14)
-    gaps = [abs(right[bins == b].sum() - confidence[bins == b].sum()) / 501 for b in range(15) if (bins == b).any()]
-    assert result["calibration_error"] == pytest.approx(100 * sum(gaps), abs=1e-3)
+    reference = multiclass_calibration_error(
+        torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=4, n_bins=15
+    )
+    assert result["calibration_error"] == pytest.approx(100 * reference.item(), rel=1e-4)
+
+
+def test_calibration_error_of_confidences_on_the_edges_of_bins() -> None:
+    sure_and_wrong = torch.tensor([[100.0, 0.0], [0.0, 100.0]])
+    assert calibration_error(sure_and_wrong, torch.tensor([1, 0])) == pytest.approx(100.0)
+    assert calibration_error(sure_and_wrong, torch.tensor([0, 1])) == pytest.approx(0.0)
+    undecided = torch.zeros(10, 2)
+    assert calibration_error(undecided, torch.arange(10) % 2) == pytest.approx(0.0)
 
 
 def test_accuracy_of_a_perfect_and_a_wrong_classifier() -> None:

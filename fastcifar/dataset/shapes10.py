@@ -145,7 +145,7 @@ def make_shapes10(train_images: int = TRAIN_IMAGES, test_images: int = TEST_IMAG
         train_images, test_images: multiples of 10; the classes are equally frequent.
     """
     train, test = make_images(train_images, TRAIN_SEED), make_images(test_images, TEST_SEED)
-    return Dataset("shapes10", train, test, CLASSES, "shapes10, built in (not CIFAR-10)")
+    return Dataset("shapes10", train, test, CLASSES, "built in")
 
 
 def make_images(count: int, seed: int) -> ImageSet:
