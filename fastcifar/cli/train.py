@@ -146,9 +146,9 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     )
     typer.echo(
         f"{result['train_time_s']:.1f} s of training ({result['cold_time_s']:.1f} s since the process started), "
-        f"{result['images_per_second']:,.0f} images/s on {result['device']}, "
-        f"{result['parameters']:,} parameters, receptive field {result['receptive_field']}"
+        f"{result['images_per_second']:,.0f} images/s on {result['device']}"
     )
+    typer.echo(f"{result['parameters']:,} parameters, receptive field {result['receptive_field']} pixels")
     if result["target_reached"]:
         typer.echo(f"{result['target']:g} % reached after {result['time_to_target_s']:.1f} s")
     typer.echo(f"run folder: {result['run_dir']}")

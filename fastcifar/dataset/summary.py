@@ -37,7 +37,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     """The summary as a table and two lines of numbers."""
     train, test = summary["counts"]["train"], summary["counts"]["test"]
     width = max(len(name) for name in ("class", *train))
-    lines = [f"{summary['title']}, from {summary['source']}", f"{'class':{width}}  {'train':>8}  {'test':>8}"]
+    lines = [f"{summary['title']}: {summary['source']}", f"{'class':{width}}  {'train':>8}  {'test':>8}"]
     lines += [f"{name:{width}}  {count:8,}  {test[name]:8,}" for name, count in train.items()]
     lines.append(f"{'all':{width}}  {summary['train_images']:8,}  {summary['test_images']:8,}")
     for name in ("mean", "std"):

@@ -35,8 +35,8 @@ class EpochRecord:
         val_accuracy: percent on the evaluated split; None likewise.
         learning_rate: of the epoch's last step.
         images_per_second: training images over the time spent in training steps.
-        seconds: the epoch's training and evaluation.
-        train_time_s: training and evaluation since the run's first step.
+        seconds: the epoch's share of train_time_s.
+        train_time_s: from the run's first step to the end of the epoch's evaluation.
     """
 
     epoch: int

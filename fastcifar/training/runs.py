@@ -18,7 +18,6 @@ from fastcifar.dataset.image_set import Dataset, split_holdout
 from fastcifar.dataset.obtain import obtain_dataset
 from fastcifar.dataset.statistics import ChannelStatistics, channel_statistics
 from fastcifar.errors import DeviceError
-from fastcifar.evaluation.evaluate import predict_logits
 from fastcifar.evaluation.metrics import summarize
 from fastcifar.loader.choose import LoaderChoice, build_loaders, choose_loader
 from fastcifar.model.layers import Stem
@@ -31,7 +30,7 @@ from fastcifar.training.observer import Observer, RunPlan
 from fastcifar.training.run_log import RunLog, describe_environment
 from fastcifar.training.trainer import Trainer
 
-STEM_IMAGES = 1000  # enough for a 27 x 27 covariance: each image gives 1,024 patches
+STEM_IMAGES = 1000  # enough for a 27 x 27 covariance: each image gives 900 patches
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,8 @@ def _train_one(
         progress = trainer.fit()
     finally:
         observer.run_ended()
-    logits, labels = predict_logits(trainer.evaluated_model, eval_loader, runtime)
-    metrics = summarize(logits, labels, material.dataset.classes)
+    assert trainer.last_predictions is not None
+    metrics = summarize(*trainer.last_predictions, material.dataset.classes)
     result = {
         "val_acc": metrics["accuracy"],
         "target": config.training.target or None,
@@ -216,8 +215,9 @@ def _whiten_stem(model: nn.Module, material: Material) -> None:
     stem = getattr(model, "stem", None)
     if not isinstance(stem, Stem):
         return
-    count = min(STEM_IMAGES, len(material.dataset.train))
-    images = torch.from_numpy(material.dataset.train.images[:count]).permute(0, 3, 1, 2).float() / 255
+    # Evenly spaced: class folders are read class by class, and the first thousand images are all aeroplanes there.
+    spaced = material.dataset.train.images[:: max(1, len(material.dataset.train) // STEM_IMAGES)][:STEM_IMAGES]
+    images = torch.from_numpy(spaced).permute(0, 3, 1, 2).float() / 255
     mean, std = torch.tensor(material.statistics.mean), torch.tensor(material.statistics.std)
     stem.whiten((images - mean[:, None, None]) / std[:, None, None])
 

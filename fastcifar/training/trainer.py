@@ -39,11 +39,10 @@ class Progress:
         epochs_done: whole epochs.
         steps_done: optimisation steps of the epoch under way.
         examples: training images seen.
-        train_time_s: training and evaluation since the first step.
+        train_time_s: from the first step to the end of the last epoch or evaluation, whatever lay between.
         step_time_s: the part of it spent in training steps.
         epoch_started_s: train_time_s when the epoch under way began.
         epoch_step_time_s: its time in training steps so far.
-        last_accuracy: percent at the last evaluation.
         best_accuracy: the highest so far, reached in epoch best_epoch.
         time_to_target_s: train_time_s at the end of the evaluation that reached the target.
     """
@@ -55,7 +54,6 @@ class Progress:
     step_time_s: float = 0.0
     epoch_started_s: float = 0.0
     epoch_step_time_s: float = 0.0
-    last_accuracy: float = math.nan
     best_accuracy: float = -1.0
     best_epoch: int = 0
     time_to_target_s: float | None = None
@@ -101,6 +99,8 @@ class Trainer:
         self.losses = torch.zeros(len(train_loader), device=runtime.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=runtime.device)
         self.interrupt_requested = False
+        self.last_predictions: tuple[Tensor, Tensor] | None = None
+        self.clock_zero = 0.0
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -119,6 +119,7 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM arrived.
         """
         with self._interruptible():
+            self.clock_zero = time.perf_counter() - self.progress.train_time_s
             while self.progress.epochs_done < self.config.schedule.epochs and not self.target_reached:
                 self._train_epoch()
                 self._finish_epoch()
@@ -147,22 +148,25 @@ class Trainer:
             progress.epoch_started_s = progress.train_time_s
             progress.epoch_step_time_s = 0.0
         looked_at = progress.steps_done
-        with self._timed("step_time_s"):
-            started, first_step = time.perf_counter(), progress.steps_done
-            for images, labels in self.train_loader:
-                learning_rate = self.schedule.learning_rate(progress.examples + batch_size / 2)
-                loss, correct = self.step(images, labels, learning_rate)
-                self.losses[progress.steps_done] = loss
-                self.correct += correct
-                progress.steps_done += 1
-                progress.examples += batch_size
-                if progress.steps_done - looked_at == log_every:
-                    loss_value = self._look_at_losses(looked_at)
-                    looked_at = progress.steps_done
-                    rate = (progress.steps_done - first_step) * batch_size / (time.perf_counter() - started)
-                    self.observer.steps_done(progress.epochs_done + 1, progress.steps_done, loss_value, rate)
-                if self.interrupt_requested:
-                    break
+        started, first_step = time.perf_counter(), progress.steps_done
+        for images, labels in self.train_loader:
+            learning_rate = self.schedule.learning_rate(progress.examples + batch_size / 2)
+            loss, correct = self.step(images, labels, learning_rate)
+            self.losses[progress.steps_done] = loss
+            self.correct += correct
+            progress.steps_done += 1
+            progress.examples += batch_size
+            if progress.steps_done - looked_at == log_every:
+                loss_value = self._look_at_losses(looked_at)
+                looked_at = progress.steps_done
+                rate = (progress.steps_done - first_step) * batch_size / (time.perf_counter() - started)
+                self.observer.steps_done(progress.epochs_done + 1, progress.steps_done, loss_value, rate)
+            if self.interrupt_requested:
+                break
+        self._mark_time()
+        seconds = time.perf_counter() - started
+        progress.step_time_s += seconds
+        progress.epoch_step_time_s += seconds
         if self.interrupt_requested and progress.steps_done < len(self.train_loader):
             self._save_resume_state()
             raise Interrupted(self.run_log.folder)
@@ -218,27 +222,19 @@ class Trainer:
             raise Interrupted(self.run_log.folder)
 
     def _evaluate(self) -> tuple[float, float]:
-        with self._timed():
-            logits, labels = predict_logits(self.evaluated_model, self.eval_loader, self.runtime)
-            percent = accuracy(logits, labels)
-        self.progress.last_accuracy = percent
+        logits, labels = predict_logits(self.evaluated_model, self.eval_loader, self.runtime)
+        percent = accuracy(logits, labels)
+        self._mark_time()
+        self.last_predictions = logits, labels
         target = self.config.training.target
         if target and percent >= target and not self.target_reached:
             self.progress.time_to_target_s = self.progress.train_time_s
         return F.cross_entropy(logits, labels).item(), percent
 
-    @contextmanager
-    def _timed(self, part: str | None = None) -> Iterator[None]:
-        """Add the seconds of a block, device included, to train_time_s and to one of its parts."""
+    def _mark_time(self) -> None:
+        """Bring train_time_s up to now, what the device still has to do included."""
         synchronize(self.runtime.device)
-        started = time.perf_counter()
-        yield
-        synchronize(self.runtime.device)
-        seconds = time.perf_counter() - started
-        self.progress.train_time_s += seconds
-        if part is not None:
-            setattr(self.progress, part, getattr(self.progress, part) + seconds)
-            self.progress.epoch_step_time_s += seconds
+        self.progress.train_time_s = time.perf_counter() - self.clock_zero
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
