@@ -14,7 +14,7 @@ OPT_OUT = "FASTCIFAR_ALLOCATOR"
 
 def allocator_state() -> tuple[str, str]:
     """(setting, reason): "tuned" where malloc keeps its memory, else "default"."""
-    if "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
+    if "glibc.malloc.mmap_max=0" in os.environ.get("GLIBC_TUNABLES", ""):
         return "tuned", "GLIBC_TUNABLES keeps freed memory in the process"
     if not _has_glibc():
         return "default", "the tunables are glibc's, and this C library is another one"
@@ -23,19 +23,20 @@ def allocator_state() -> tuple[str, str]:
     return "default", "a CPU run of `fastcifar train` starts itself once more with GLIBC_TUNABLES set"
 
 
-def relaunch_with_tuned_malloc(device: str) -> None:
+def certainly_on_cpu(device: str) -> bool:
+    """Whether a run with this `runtime.device` will use the CPU, as far as can be told without importing torch."""
+    return device == "cpu" or (device == "auto" and not Path("/proc/driver/nvidia").exists())
+
+
+def relaunch_with_tuned_malloc() -> None:
     """Replace this process by itself with the tunables set, where that pays; else return.
 
-    It pays on a CPU under glibc. Only a process started as the `fastcifar` command is replaced, never a program that
-    imports the package. The process keeps its id and its start time.
-
-    Args:
-        device: the device asked for, as in `runtime.device`.
+    It pays under glibc for a run on the CPU, which the caller makes sure of. Only a process started as the `fastcifar`
+    command is replaced, never a program that imports the package. The process keeps its id and its start time.
     """
     is_command = Path(sys.argv[0]).name in ("fastcifar", "__main__.py")
-    runs_on_cpu = device == "cpu" or (device == "auto" and not Path("/proc/driver/nvidia").exists())
-    tuned, _ = allocator_state()
-    if not (is_command and runs_on_cpu and _has_glibc()) or tuned == "tuned" or os.environ.get(OPT_OUT) == "default":
+    tuned = allocator_state()[0] == "tuned"
+    if tuned or not is_command or not _has_glibc() or os.environ.get(OPT_OUT) == "default":
         return
     others = os.environ.get("GLIBC_TUNABLES")
     os.environ["GLIBC_TUNABLES"] = f"{others}:{TUNABLES}" if others else TUNABLES

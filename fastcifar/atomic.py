@@ -20,7 +20,7 @@ def written_whole(target: Path) -> Iterator[Path]:
         UsageError: the place cannot be written to.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with write_errors_named(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
@@ -30,6 +30,13 @@ def written_whole(target: Path) -> Iterator[Path]:
                 shutil.rmtree(partial)
             else:
                 partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_errors_named(target: Path) -> Iterator[None]:
+    """Turn a failure to write (a full disk, missing rights) into a UsageError that names `target`."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{target}: cannot be written, {reason}", "name another place") from None

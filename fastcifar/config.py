@@ -5,6 +5,7 @@ Precedence: flag > --set section.key=value > environment (FASTCIFAR_SECTION_KEY)
 
 import dataclasses
 import difflib
+import math
 import os
 import tomllib
 import typing
@@ -19,10 +20,12 @@ from fastcifar.errors import UsageError
 
 DEFAULT_RECIPE = "speed"
 ENVIRONMENT_PREFIX = "FASTCIFAR_"
+OTHER_VARIABLES = {"FASTCIFAR_CACHE_DIR", "FASTCIFAR_RUNS_DIR", "FASTCIFAR_ALLOCATOR"}
+"""Variables that are no settings of a run; every other one with the prefix must be."""
 
 
 def _require(holds: bool, key: str, value: object, allowed: str) -> None:
-    if not holds:
+    if not holds or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageError(f"{key} = {value!r} is out of range", f"allowed: {allowed}")
 
 
@@ -142,7 +145,7 @@ class RuntimeConfig:
     amp_dtype: str = "auto"  # auto (bf16) | bf16 | fp16 (with a gradient scaler)
     compile: bool = False  # torch.compile
     threads: int = 0  # CPU threads; 0: as many as the process may use
-    deterministic: bool = False  # only algorithms that repeat to the bit
+    deterministic: bool = False  # algorithms that repeat to the bit, where torch has them
     strict: bool = False  # what was asked for and cannot be had is an error
 
     def __post_init__(self) -> None:
@@ -277,17 +280,17 @@ def _build(values: Mapping[str, Any]) -> Config:
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
-    if recipe in recipe_names():
-        text = (resources.files("fastcifar") / "recipes" / f"{recipe}.toml").read_text()
-    elif recipe.endswith(".toml") and Path(recipe).is_file():
-        text = Path(recipe).read_text()
-    else:
-        names = recipe_names()
-        raise UsageError(f"unknown recipe {recipe!r}", _suggest(recipe, names) + "or the path of a .toml file")
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        if recipe in recipe_names():
+            return tomllib.loads((resources.files("fastcifar") / "recipes" / f"{recipe}.toml").read_text())
+        if recipe.endswith(".toml") and Path(recipe).is_file():
+            return tomllib.loads(Path(recipe).read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"recipe {recipe} is not valid TOML: {error}", "mend the line it names") from None
+    except OSError as error:
+        raise UsageError(f"recipe {recipe} cannot be read: {error.strerror}", "check its permissions") from None
+    names = recipe_names()
+    raise UsageError(f"unknown recipe {recipe!r}", _suggest(recipe, names) + "or the path of a .toml file")
 
 
 def _flatten(sections: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -304,10 +307,10 @@ def _flatten(sections: Mapping[str, Any], origin: str) -> dict[str, Any]:
 def _environment_settings(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
     found = []
     for name in sorted(environment):
-        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
-        if name.startswith(ENVIRONMENT_PREFIX) and section in SECTIONS and environment[name]:
-            _check_key(f"{section}.{key}", f"environment variable {name}")
-            found.append((f"{section}.{key}", name, environment[name]))
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in OTHER_VARIABLES and environment[name]:
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("_", ".", 1)
+            _check_key(key, f"environment variable {name}")
+            found.append((key, name, environment[name]))
     return found
 
 
@@ -343,8 +346,11 @@ def _coerce(key: str, value: Any, origin: str) -> Any:
         return value.lower() == "true"
     if typing.get_origin(hint) is tuple:
         try:
-            return tuple((float(start), int(size)) for start, size in value)
-        except (TypeError, ValueError):
+            pairs = tuple((float(start), int(size)) for start, size in value)
+            if any(size != whole for (_, size), (_, whole) in zip(value, pairs, strict=True)):
+                raise ValueError("a size is no whole number")
+            return pairs
+        except (TypeError, ValueError, OverflowError):
             raise UsageError(f"{origin}: {key} = {value!r}", "write pairs: [[0.0, 16], [0.5, 32]]") from None
     if type(value) is not hint:
         raise UsageError(f"{origin}: {key} = {value!r}", f"it takes a {hint.__name__}")

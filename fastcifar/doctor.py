@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from fastcifar.config import RuntimeConfig
+from fastcifar.config import resolve
 from fastcifar.dataset.load import choose, search
+from fastcifar.environment import describe_environment
 from fastcifar.errors import FastcifarError
 from fastcifar.paths import cache_dir, runs_dir
 from fastcifar.runtime import choose_runtime
-from fastcifar.training.run_log import describe_environment
 
 OPTIONAL_PACKAGES = {
     "nvidia.dali": "pip install 'fastcifar[dali]'",
@@ -76,8 +76,12 @@ def _gpu(gpu: dict[str, Any] | None) -> Finding:
 
 
 def _choices() -> list[Finding]:
-    """What `fastcifar train --amp --compile` would use here."""
-    runtime = choose_runtime(RuntimeConfig(compile=True))
+    """What `fastcifar train --amp --compile` would use here, the environment's settings included."""
+    wishes = {"runtime.amp": ("--amp", True), "runtime.compile": ("--compile", True)}
+    try:
+        runtime = choose_runtime(resolve(flags=wishes).config.runtime)
+    except FastcifarError as error:
+        return [Finding("settings", "missing", error.what, error.hint)]
     return [
         Finding(name, "note" if choice.disappoints else "ok", choice.used, choice.reason)
         for name, choice in runtime.choices.items()
@@ -85,10 +89,10 @@ def _choices() -> list[Finding]:
 
 
 def _compiler() -> Finding:
-    found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if found:
-        return Finding("c++ compiler", "ok", found)
-    return Finding("c++ compiler", "note", "none", "torch.compile needs one: install g++")
+        return Finding("c compiler", "ok", found)
+    return Finding("c compiler", "note", "none", "torch.compile needs one on a GPU: install gcc")
 
 
 def _data() -> Finding:
@@ -100,8 +104,8 @@ def _data() -> Finding:
 
 
 def _writable(topic: str, folder: Path) -> Finding:
-    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
     try:
+        existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
         probe = existing / ".fastcifar-probe"
         probe.touch()
         probe.unlink()

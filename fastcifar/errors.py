@@ -48,4 +48,4 @@ class CheckFailedError(FastcifarError):
 
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells report SIGINT; a checkpoint has been written."""
+"""Exit code after Ctrl-C, as shells report SIGINT; once training had begun, a checkpoint has been written."""

@@ -6,20 +6,18 @@ from typing import Any
 
 import torch
 
-from fastcifar.config import RuntimeConfig, config_from_dict
 from fastcifar.dataset.image_set import split_holdout
 from fastcifar.dataset.load import load_dataset
+from fastcifar.dataset.statistics import ChannelStatistics
 from fastcifar.errors import DataError
 from fastcifar.evaluation.evaluate import predict_logits
-from fastcifar.evaluation.metrics import summarize
-from fastcifar.loader.resident import ResidentLoader
+from fastcifar.evaluation.metrics import classification_summary
+from fastcifar.loader.choose import evaluation_loader
 from fastcifar.model.registry import build_model
 from fastcifar.paths import named_data_dir
 from fastcifar.runtime import choose_runtime, prepare
 from fastcifar.training.checkpoint import load_weights, restore
-from fastcifar.training.run_log import CONFIG_FILE, read_run_config
-
-BATCH_SIZE = 1000
+from fastcifar.training.run_log import read_resolved_config
 
 
 def reevaluate(
@@ -30,18 +28,22 @@ def reevaluate(
     data_dir: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Evaluate a run's last (or best) weights in fp32 on what it was evaluated on.
+    """Evaluate a run's last (or best) weights on what it was evaluated on, in the precision it was trained in.
 
     Args:
         dataset, data_dir: override the run's; the normalisation stays the run's own.
 
     Returns:
-        The figures of `summarize`, with the weights, data and device they belong to.
+        The figures of `classification_summary`, with the weights, data, device and precision they belong to.
 
     Raises:
         DataError: no run, damaged weights, weights of another model, or data with other classes.
     """
-    config = config_from_dict(read_run_config(folder)["config"], str(folder / CONFIG_FILE))
+    config = read_resolved_config(folder).config
+    if config.training.runs > 1:
+        raise DataError(
+            f"{folder}: holds several runs", f"name one of them, such as {folder}/seed{config.training.seed}"
+        )
     weights = folder / ("best.safetensors" if best else "last.safetensors")
     tensors, metadata = load_weights(weights)
     name = dataset or config.data.dataset
@@ -54,31 +56,21 @@ def reevaluate(
         )
     if config.data.holdout and same_data:
         data = split_holdout(data, config.data.holdout)
-    runtime = choose_runtime(replace(RuntimeConfig(), device=device, amp=False))
-    prepare(runtime, deterministic=False)
+    runtime = choose_runtime(replace(config.runtime, device=device, compile=False))
+    prepare(runtime, config.runtime.deterministic)
     model = build_model(metadata["model"], len(metadata["classes"]))
     restore(model, tensors, str(weights))
     model.to(runtime.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    loader = ResidentLoader(
-        data.test.images,
-        data.test.labels,
-        min(BATCH_SIZE, len(data.test)),
-        policy=None,
-        mean=tuple(metadata["mean"]),
-        std=tuple(metadata["std"]),
-        seed=0,
-        device=runtime.device,
-        dtype=torch.float32,
-        shuffle=False,
-        drop_last=False,
-    )
+    statistics = ChannelStatistics(tuple(metadata["mean"]), tuple(metadata["std"]))
+    loader = evaluation_loader(data.test, runtime, statistics)
     logits, labels = predict_logits(model, loader, runtime, tta)
     return {
-        **summarize(logits, labels, data.classes),
+        **classification_summary(logits, labels, data.classes),
         "dataset": data.title,
         "evaluated_on": "holdout" if config.data.holdout and same_data else "test",
         "weights": "best" if best else "last",
         "tta": tta,
         "device": str(runtime.device),
+        "amp": runtime.choices["amp"].used,
         "run_dir": str(folder),
     }

@@ -79,6 +79,10 @@ def test_packaged_recipes_resolve_and_explain_themselves(name: str) -> None:
         (["schedule.image_sizes=[[0, 16], [1.0, 32]]"], "below 1"),
         (["schedule.image_sizes=[[0, 4]]"], "8 to 64"),
         (["schedule.image_sizes=16"], "[[0.0, 16]"),
+        (["schedule.image_sizes=[[0.0, inf]]"], "[[0.0, 16]"),
+        (["schedule.image_sizes=[[0.0, 16.7]]"], "[[0.0, 16]"),
+        (["optimizer.learning_rate=inf"], "above 0"),
+        (["optimizer.weight_decay=inf"], "0 or more"),
         (["data.dataset=cifar100"], "cifar10, shapes10"),
         (["augment.flip=2"], "augment.flip"),
         (["augment.border=wrap"], "reflect-101"),
@@ -100,6 +104,10 @@ def test_unknown_recipes_name_the_known_ones(tmp_path: Path) -> None:
     broken.write_text("[training\n")
     with pytest.raises(UsageError, match="not valid TOML"):
         resolve(str(broken), environment={})
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        resolve(str(binary), environment={})
     flat = tmp_path / "flat.toml"
     flat.write_text("epochs = 3\n")
     with pytest.raises(UsageError, match="outside a section"):
@@ -109,6 +117,8 @@ def test_unknown_recipes_name_the_known_ones(tmp_path: Path) -> None:
 def test_a_misspelt_environment_variable_is_not_ignored() -> None:
     with pytest.raises(UsageError, match="FASTCIFAR_SCHEDULE_EPOCH"):
         resolve("demo", environment={"FASTCIFAR_SCHEDULE_EPOCH": "3"})
+    with pytest.raises(UsageError, match=r"training\.seed"):
+        resolve("demo", environment={"FASTCIFAR_TRANING_SEED": "3"})
     resolve("demo", environment={"FASTCIFAR_CACHE_DIR": "/tmp", "OTHER": "x"})
 
 

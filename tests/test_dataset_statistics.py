@@ -7,7 +7,7 @@ import pytest
 
 from fastcifar.dataset.load import load_dataset
 from fastcifar.dataset.statistics import CHUNK, channel_statistics
-from fastcifar.dataset.summary import summarise
+from fastcifar.dataset.summary import dataset_summary
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (7, 5, 3, 3), (CHUNK + 13, 4, 4, 3)])
@@ -36,4 +36,4 @@ def test_cifar10_has_its_published_statistics():
     assert [round(value, 4) for value in statistics.std] == [0.2470, 0.2435, 0.2616]
     assert dataset.train.class_counts(10) == [5000] * 10
     assert dataset.test.class_counts(10) == [1000] * 10
-    assert summarise(dataset)["as_published"] is True
+    assert dataset_summary(dataset)["as_published"] is True

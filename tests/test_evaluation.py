@@ -8,7 +8,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 
 from fastcifar.config import RuntimeConfig
 from fastcifar.evaluation.evaluate import predict_logits
-from fastcifar.evaluation.metrics import accuracy, calibration_error, summarize
+from fastcifar.evaluation.metrics import accuracy, calibration_error, classification_summary
 from fastcifar.loader.resident import ResidentLoader
 from fastcifar.runtime import choose_runtime
 
@@ -18,7 +18,7 @@ def test_summary_equals_hand_counts() -> None:
     logits = generator.normal(0, 2, (501, 4)).astype(np.float32)
     labels = generator.integers(0, 3, 501)  # class 3 never occurs
     predicted = logits.argmax(1)
-    result = summarize(torch.from_numpy(logits), torch.from_numpy(labels), ["a", "b", "c", "d"])
+    result = classification_summary(torch.from_numpy(logits), torch.from_numpy(labels), ["a", "b", "c", "d"])
     assert result["images"] == 501
     assert result["accuracy"] == pytest.approx(100 * np.mean(predicted == labels))
     counts = np.zeros((4, 4), int)

@@ -13,7 +13,7 @@ MAX_LINES = 400
 # The package itself ("") may be imported from anywhere: it holds the version, and names that it finds lazily.
 ROWS = [
     ["errors", "paths", "atomic", "process", "augment.policy", "config", "allocator"],
-    ["runtime"],
+    ["runtime", "environment"],
     ["dataset"],
     ["augment"],
     ["loader", "model"],

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastcifar import runtime as runtime_module
-from fastcifar.allocator import TUNABLES, allocator_state
+from fastcifar.allocator import TUNABLES, allocator_state, certainly_on_cpu
 from fastcifar.config import RuntimeConfig, resolve
 from fastcifar.errors import DeviceError
 from fastcifar.process import started_at
@@ -119,14 +119,18 @@ def test_a_containers_quota_limits_the_threads(
 def test_the_allocator_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", TUNABLES)
     assert allocator_state()[0] == "tuned"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    assert allocator_state()[0] == "default"
     monkeypatch.delenv("GLIBC_TUNABLES")
     assert allocator_state()[0] == "default"
+    assert certainly_on_cpu("cpu")
+    assert not certainly_on_cpu("cuda")
 
 
 PROBE = """
 import os, sys
 from fastcifar.allocator import relaunch_with_tuned_malloc
-relaunch_with_tuned_malloc("cpu")
+relaunch_with_tuned_malloc()
 print(os.getpid(), os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], flush=True)
 """
 

@@ -1,6 +1,7 @@
 """The loop on a small made-up set: it learns, stops, guards, resumes to the bit, and leaves a whole run folder."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from fastcifar.config import Config, ResolvedConfig, ScheduleConfig, config_from_dict, resolve
-from fastcifar.dataset.image_set import Dataset
+from fastcifar.dataset.image_set import Dataset, ImageSet
 from fastcifar.dataset.statistics import channel_statistics
 from fastcifar.errors import CheckFailedError, DataError, UsageError
 from fastcifar.loader.choose import LoaderChoice
@@ -22,10 +23,11 @@ from fastcifar.reevaluate import reevaluate
 from fastcifar.runtime import choose_runtime
 from fastcifar.training import trainer as trainer_module
 from fastcifar.training.checkpoint import load_resume_state, load_weights
+from fastcifar.training.material import Material
 from fastcifar.training.observer import EpochRecord, Observer
 from fastcifar.training.resume import resolve_resumed
 from fastcifar.training.run_log import RunLog
-from fastcifar.training.runs import Material, train_runs
+from fastcifar.training.runs import train_runs
 
 SETTINGS = [
     "schedule.epochs=3",
@@ -93,11 +95,12 @@ def test_it_learns_and_the_run_folder_tells_all(colours: Dataset, tmp_path: Path
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["val_acc"] == result["val_acc"]
     assert sum(map(sum, metrics["evaluation"]["confusion_matrix"])) == 100
-    assert json.loads((folder / "environment.json").read_text())["versions"]["torch"] == torch.__version__.split("+")[0]
+    (environment,) = [json.loads(line) for line in (folder / "environment.jsonl").read_text().splitlines()]
+    assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
     assert sorted(path.name for path in folder.iterdir()) == [
         "best.safetensors",
         "config.json",
-        "environment.json",
+        "environment.jsonl",
         "epochs.jsonl",
         "last.safetensors",
         "metrics.json",
@@ -152,6 +155,8 @@ def test_an_interrupted_run_resumes_to_the_bit(
     resumed = run(material, tmp_path / "stopped", resume=folder)
     assert resumed["run_dir"] == str(folder)
     assert resumed["epochs"] == 3
+    assert resumed["cold_time_s"] is None
+    assert len((folder / "environment.jsonl").read_text().splitlines()) == 2
     assert_same_weights(weights(whole["run_dir"]), weights(folder))
     lines = [[json.loads(line) for line in (Path(f) / "epochs.jsonl").open()] for f in (whole["run_dir"], folder)]
     for expected, found in zip(*lines, strict=True):
@@ -208,7 +213,7 @@ def test_several_seeds_give_mean_and_spread(colours: Dataset, tmp_path: Path) ->
     assert result["val_acc"] == pytest.approx(accuracies.mean().item())
     assert result["val_acc_std"] == pytest.approx(accuracies.std().item())
     folder = Path(result["run_dir"])
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "seed4", "seed5", "seed6"]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "metrics.json", "seed4", "seed5", "seed6"]
     single = run(make_material(colours, "training.seed=5", "schedule.epochs=1"), tmp_path)
     assert_same_weights(weights(single["run_dir"]), weights(folder / "seed5"))
 
@@ -226,8 +231,9 @@ def test_resume_refuses_what_would_make_it_another_run(colours: Dataset, tmp_pat
     assert (moved.config.data.dir, moved.config.runtime.threads) == ("/elsewhere", 2)
     same = resolve_resumed(folder, {"training.seed": ("--seed", 0)}, [])
     assert isinstance(same, ResolvedConfig)
-    with pytest.raises(UsageError, match=r"training\.seed"):
-        resolve_resumed(folder, {"training.seed": ("--seed", 9)}, [])
+    for key, value in (("training.seed", 9), ("training.target", 10.0), ("schedule.epochs", 2)):
+        with pytest.raises(UsageError, match=key.replace(".", r"\.")):
+            resolve_resumed(folder, {key: ("--flag", value)}, [])
 
 
 def test_resume_names_a_folder_that_is_no_run(tmp_path: Path) -> None:
@@ -235,16 +241,98 @@ def test_resume_names_a_folder_that_is_no_run(tmp_path: Path) -> None:
         resolve_resumed(tmp_path / "nothing", {}, [])
     with pytest.raises(DataError, match="not a run folder"):
         resolve_resumed(tmp_path, {}, [])
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(DataError, match="damaged"):
-        resolve_resumed(tmp_path, {}, [])
+    whole = resolve("demo", environment={}).to_dict()
+    unknown = whole | {"config": whole["config"] | {"training": {"batchsize": 3}}}
+    wrong = whole | {"config": whole["config"] | {"training": {"batch_size": -3}}}
+    for content in ("{", "[]", "3", '{"config": null}', json.dumps(unknown), json.dumps(wrong)):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(DataError, match=r"config\.json: damaged"):
+            resolve_resumed(tmp_path, {}, [])
+    (tmp_path / "config.json").write_text(json.dumps(whole | {"sources": {}}))
+    assert resolve_resumed(tmp_path, {}, []).config == resolve("demo", environment={}).config
+
+
+def test_a_data_folder_from_the_environment_is_not_tied_to_the_run(tmp_path: Path) -> None:
+    for name, environment, expected in (("a", {"FASTCIFAR_DATA_DIR": "/then"}, ""), ("b", {}, "/named")):
+        settings = [] if environment else ["data.dir=/named"]
+        folder = RunLog.create(tmp_path, name)
+        folder.write_config(resolve("demo", settings=settings, environment=environment).to_dict())
+        assert resolve_resumed(folder.folder, {}, []).config.data.dir == expected
 
 
 def test_a_checkpoint_of_another_model_is_named(colours: Dataset, tmp_path: Path) -> None:
     result = run(make_material(colours, "schedule.epochs=1"), tmp_path)
     other = make_material(colours, "schedule.epochs=2", "model.name=c1c2c3c40-accuracy")
+    folder = Path(result["run_dir"])
+    (folder / "metrics.json").unlink()  # as if it had been interrupted
     with pytest.raises(DataError, match="another model"):
-        run(other, tmp_path, resume=Path(result["run_dir"]))
+        run(other, tmp_path, resume=folder)
+    paler = ImageSet(colours.train.images // 2, colours.train.labels)
+    with pytest.raises(DataError, match="other data"):
+        run(make_material(dataclasses.replace(colours, train=paler)), tmp_path, resume=folder)
+    fewer = make_material(colours, "training.batch_size=25")
+    with pytest.raises(DataError, match="does not fit"):
+        run(fewer, tmp_path, resume=folder)
+    torch.save({"epoch": 3}, folder / "resume.pt")
+    with pytest.raises(DataError, match="does not fit"):
+        run(make_material(colours), tmp_path, resume=folder)
+
+
+def test_a_finished_run_is_not_measured_again(colours: Dataset, tmp_path: Path) -> None:
+    result = run(make_material(colours, "schedule.epochs=1"), tmp_path)
+    folder = Path(result["run_dir"])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run(make_material(colours, "schedule.epochs=1"), tmp_path, resume=folder) == result
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+class StopInEvaluation(Observer):
+    """Sends SIGINT while the last epoch of the first run is being evaluated."""
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        if record.epoch == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("stop", [StopAfter(2, 3), StopInEvaluation()])
+def test_several_runs_resume_as_several_runs(colours: Dataset, tmp_path: Path, stop: Observer) -> None:
+    material = make_material(colours, "training.runs=2")
+    whole = run(material, tmp_path / "whole")
+    with pytest.raises(trainer_module.Interrupted) as interrupt:
+        run(material, tmp_path / "stopped", stop)
+    folder = Path(str(interrupt.value))
+    assert not (folder / "seed1").exists()
+    assert resolve_resumed(folder, {}, []).config.training.runs == 2
+    resumed = run(material, tmp_path / "stopped", resume=folder)
+    assert [one["seed"] for one in resumed["results"]] == [0, 1]
+    for seed in (0, 1):
+        assert_same_weights(weights(Path(whole["run_dir"]) / f"seed{seed}"), weights(folder / f"seed{seed}"))
+    assert json.loads((folder / "metrics.json").read_text())["val_acc"] == pytest.approx(whole["val_acc"])
+    with pytest.raises(DataError, match="several runs"):
+        reevaluate(folder, device="cpu")
+
+
+def test_a_full_disk_is_named(colours: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UsageError, match="No space left"):
+        run(make_material(colours, "schedule.epochs=1"), tmp_path)
+    assert not list(tmp_path.glob("*/.*partial"))
+
+
+def test_an_epoch_that_ends_in_nonsense_is_not_saved(
+    colours: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((100, 10), math.nan), torch.zeros(100, dtype=torch.int64)
+
+    monkeypatch.setattr(trainer_module, "predict_logits", broken)
+    with pytest.raises(CheckFailedError, match="after epoch 1"):
+        run(make_material(colours), tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.jsonl"]
 
 
 def test_damaged_files_are_named(colours: Dataset, tmp_path: Path) -> None:
@@ -287,17 +375,28 @@ def test_compiled_and_eager_training_agree_and_warming_up_changes_nothing(colour
 def test_a_compiler_that_fails_is_reported_and_done_without(
     colours: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: Any, **keywords: Any) -> None:
-        raise RuntimeError("no registers left\nmore")
+    forward_backward, calls = trainer_module.TrainingStep.forward_backward, []
 
-    monkeypatch.setattr(trainer_module.Trainer, "warm_up", fail)
+    def fail_at_the_second_size(self, images, labels):
+        # Without a compiled call: what is tested is the way back.
+        self.model._compiled_call_impl = None
+        calls.append(images.shape[-1])
+        if len(calls) == 2:
+            raise RuntimeError("no registers left\nmore")
+        return forward_backward(self, images, labels)
+
+    monkeypatch.setattr(trainer_module.TrainingStep, "forward_backward", fail_at_the_second_size)
     warnings: list[str] = []
     observer = Observer()
     observer.warning = warnings.append  # pyright: ignore[reportAttributeAccessIssue]
-    material = make_material(colours, "schedule.epochs=1")
+    material = make_material(colours, "schedule.epochs=2", "schedule.image_sizes=[[0.0, 8], [0.5, 16]]")
+    plain = run(material, tmp_path)
+    calls.clear()
     material = dataclasses.replace(material, runtime=dataclasses.replace(material.runtime, compile=True))
     result = run(material, tmp_path, observer)
+    assert calls[:2] == [8, 16]
     assert result["used"]["compile"] == "off"
+    assert_same_weights(weights(plain["run_dir"]), weights(result["run_dir"]))
     assert len(warnings) == 1
     assert "no registers left" in warnings[0]
 
@@ -309,4 +408,8 @@ def test_a_gpu_learns_what_a_cpu_learns(colours: Dataset, tmp_path: Path, settin
     material = make_material(colours, "runtime.amp=true", *settings, "runtime.device=cuda")
     result = run(material, tmp_path)
     assert result["device"].startswith("cuda")
+    assert result["used"]["compile"] == ("on" if "compile" in settings[0] else "off")
+    assert result["used"]["amp"] == (
+        "off (fp32)" if "amp=" in settings[0] else settings[0][-4:].replace("true", "bf16")
+    )
     assert result["val_acc"] > 60

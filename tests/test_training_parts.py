@@ -143,7 +143,8 @@ def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale(cpu_runtime) ->
 def test_a_step_never_waits_for_the_gpu() -> None:
     runtime = choose_runtime(RuntimeConfig(device="cuda"))
     torch.manual_seed(0)
-    model: Any = build_model("c1c2c3c40-speed").to(runtime.device, memory_format=torch.channels_last)
+    model: Any = build_model("c1c2c3c40-speed")
+    model.to(runtime.device, memory_format=torch.channels_last)
     optimizer = build_optimizer(model, OptimizerConfig(learning_rate=0.1))
     step = TrainingStep(model, optimizer, WeightAverage(model, 0.9), runtime, 0.1)
     images = torch.randn(64, 3, 32, 32, device=runtime.device).contiguous(memory_format=torch.channels_last)

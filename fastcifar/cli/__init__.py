@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. One file a command; torch is imported only once a command needs it."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -42,11 +43,17 @@ def _options(
 
 def main() -> None:
     """Run the command; a failure that the user can mend is one line on stderr and its own exit code."""
+    previous = signal.signal(signal.SIGINT, _exit_interrupted)
     try:
         app()
     except FastcifarError as error:
         print(f"fastcifar: {error.what} - {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("fastcifar: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _exit_interrupted(number: int, frame: object) -> None:
+    """Ctrl-C outside training, which has a handler of its own that writes a checkpoint first."""
+    print("fastcifar: interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)

@@ -13,7 +13,9 @@ DatasetOption = Annotated[str, typer.Option("--dataset", help="cifar10, or shape
 DataDirOption = Annotated[
     str | None, typer.Option("--data-dir", help="File or folder to read, instead of searching for one.")
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", envvar="FASTCIFAR_DATA_OFFLINE", help="Never use the network.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -95,11 +97,11 @@ def stats(
     """Count the images of each class, measure the colours, and draw a grid of samples."""
     from fastcifar.dataset.grid import write_sample_grid
     from fastcifar.dataset.load import load_dataset
-    from fastcifar.dataset.summary import summarise, summary_lines
+    from fastcifar.dataset.summary import dataset_summary, summary_lines
 
     data = load_dataset(dataset, data_dir, offline)
     grid = grid or Path(f"{data.name}-grid.png")
-    record = summarise(data)
+    record = dataset_summary(data)
     write_sample_grid(data, grid)
     if record["as_published"] is False:
         _note("the colours are not quite CIFAR-10's published ones: changed or re-compressed images?")

@@ -47,7 +47,7 @@ def train(
     compile: Annotated[bool | None, _option("--compile/--no-compile", "torch.compile.", SPEED)] = None,
     threads: Annotated[int | None, _option("--threads", "CPU threads.", SPEED)] = None,
     deterministic: Annotated[
-        bool | None, _option("--deterministic", "Only algorithms that repeat to the bit.", SPEED)
+        bool | None, _option("--deterministic", "Algorithms that repeat to the bit, where torch has them.", SPEED)
     ] = None,
     strict: Annotated[
         bool | None, _option("--strict", "Exit 4 where a requested setting cannot be had.", SPEED)
@@ -92,19 +92,25 @@ def train(
         _print_configuration(resolved.to_dict(), as_json)
         return
 
-    from fastcifar.allocator import relaunch_with_tuned_malloc
+    from fastcifar.allocator import certainly_on_cpu, relaunch_with_tuned_malloc
 
-    relaunch_with_tuned_malloc(resolved.config.runtime.device)
+    if certainly_on_cpu(resolved.config.runtime.device):
+        relaunch_with_tuned_malloc()
 
     from fastcifar.cli.progress import make_observer
     from fastcifar.paths import runs_dir
     from fastcifar.process import started_at
     from fastcifar.runtime import choose_runtime, disappointments
-    from fastcifar.training.runs import load_material, train_runs
+    from fastcifar.training.material import check_before_loading, load_material
+    from fastcifar.training.runs import train_runs
     from fastcifar.training.trainer import Interrupted
 
     observer = make_observer(quiet, as_json)
     runtime = choose_runtime(resolved.config.runtime)
+    if runtime.device.type == "cpu":
+        relaunch_with_tuned_malloc()
+    parent = output or runs_dir()
+    check_before_loading(resolved.config, parent)
     for line in disappointments(runtime, resolved):
         observer.warning(line)
     for name, choice in runtime.choices.items():
@@ -113,16 +119,16 @@ def train(
     observer.message(f"data: {material.dataset.title}, {material.dataset.source}")
     observer.message(f"loader: {material.loader_choice.kind} ({material.loader_choice.reason})")
     try:
-        result = train_runs(material, observer, output or runs_dir(), started_at(), resume)
+        result = train_runs(material, observer, parent, started_at(), resume)
     except Interrupted as stop:
         print(f"fastcifar: interrupted - go on with: fastcifar train --resume {stop}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     _print_result(result, as_json)
     if result["target_reached"] is False:
-        raise TargetMissedError(
-            f"{result['val_acc']:.2f} % is below the target of {result['target']:g} %",
-            "train longer with --epochs, or lower --target",
-        )
+        missed = f"{result['val_acc']:.2f} % is below the target of {result['target']:g} %"
+        if "runs" in result:
+            missed = f"{result['runs_that_reached_target']} of {result['runs']} runs reached {result['target']:g} %"
+        raise TargetMissedError(missed, "train longer with --epochs, or lower --target")
 
 
 def _print_configuration(content: dict[str, Any], as_json: bool) -> None:
@@ -142,11 +148,12 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     spread = f" +- {result['val_acc_std']:.2f} ({result['runs']} runs)" if "runs" in result else ""
     typer.echo(
         f"{result['val_acc']:.2f} %{spread} on the {result['dataset']} {result['evaluated_on']} images "
-        f"after {result['epochs']} epochs, last epoch, no TTA"
+        f"after {result['epochs']:g} epochs, last epoch, no TTA"
     )
+    cold = f" ({result['cold_time_s']:.1f} s since the process started)" if result["cold_time_s"] else ""
     typer.echo(
-        f"{result['train_time_s']:.1f} s of training ({result['cold_time_s']:.1f} s since the process started), "
-        f"{result['images_per_second']:,.0f} images/s on {result['device']}"
+        f"{result['train_time_s']:.1f} s of training{cold}, {result['images_per_second']:,.0f} images/s "
+        f"on {result['device']}"
     )
     typer.echo(f"{result['parameters']:,} parameters, receptive field {result['receptive_field']} pixels")
     if result["target_reached"]:

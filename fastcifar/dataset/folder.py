@@ -74,7 +74,10 @@ def _read_split(folders: Sequence[Path]) -> ImageSet:
     files: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        found = sorted(entry.path for entry in os.scandir(folder) if _is_image(entry.name))
+        try:
+            found = sorted(entry.path for entry in os.scandir(folder) if _is_image(entry.name))
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be read, {error.strerror}", "check its permissions") from None
         if not found:
             raise DataError(f"{folder}: holds no images", f"put {', '.join(SUFFIXES)} files there or remove the folder")
         files += found

@@ -20,9 +20,12 @@ def import_dataset(path: Path, to: Path | None = None) -> tuple[Path, Dataset]:
         DataError: nothing known lies at `path`, or it is damaged or foreign.
         UsageError: `to` cannot be written to.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder", "check the path")
-    layouts = find_layouts(path)
+    try:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder", "check the path")
+        layouts = find_layouts(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read, {error.strerror}", "check its permissions") from None
     if not layouts:
         raise DataError(f"{path}: holds no CIFAR-10", f"it may hold {RECOGNISED}")
     dataset = layouts[0].read()

@@ -10,7 +10,7 @@ PUBLISHED_TOLERANCE = 0.001
 """The published numbers have four digits; saving as JPEG moves the deviations by more than this."""
 
 
-def summarise(dataset: Dataset) -> dict[str, Any]:
+def dataset_summary(dataset: Dataset) -> dict[str, Any]:
     """Counts of each class, and mean and deviation of the training pixels as fractions of 1.
 
     `as_published` says whether the colours are those of CIFAR-10; None for other data.

@@ -13,7 +13,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return 100.0 * (logits.argmax(dim=1) == labels).sum().item() / len(labels)
 
 
-def summarize(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def classification_summary(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy, loss, per-class accuracy, confusion matrix and calibration error, as plain values for JSON.
 
     Args:

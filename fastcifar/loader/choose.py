@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from fastcifar.config import Config, LoaderConfig
-from fastcifar.dataset.image_set import Dataset
+from fastcifar.dataset.image_set import Dataset, ImageSet
 from fastcifar.dataset.statistics import ChannelStatistics
 from fastcifar.loader.contract import Loader
 from fastcifar.loader.resident import ResidentLoader
@@ -49,17 +49,27 @@ def build_loaders(
         "shuffle": True,
         "drop_last": True,
     }
-    evaluation = {
-        "batch_size": min(EVALUATION_BATCH, len(dataset.test)),
-        "policy": None,
-        "shuffle": False,
-        "drop_last": False,
-    }
     if kind == "workers":
         train: Loader = WorkersLoader(
             dataset.train.images, dataset.train.labels, **training, **shared, workers=config.loader.workers
         )
     else:
         train = ResidentLoader(dataset.train.images, dataset.train.labels, **training, **shared)
-    # Evaluation has no augmentation to spread over processes.
-    return train, ResidentLoader(dataset.test.images, dataset.test.labels, **evaluation, **shared)
+    return train, evaluation_loader(dataset.test, runtime, statistics)
+
+
+def evaluation_loader(images: ImageSet, runtime: Runtime, statistics: ChannelStatistics) -> Loader:
+    """Every image once, in order, as it is; resident, since there is no augmentation to spread over processes."""
+    return ResidentLoader(
+        images.images,
+        images.labels,
+        batch_size=min(EVALUATION_BATCH, len(images)),
+        policy=None,
+        mean=statistics.mean,
+        std=statistics.std,
+        seed=0,
+        device=runtime.device,
+        dtype=runtime.autocast_dtype or torch.float32,
+        shuffle=False,
+        drop_last=False,
+    )

@@ -1,5 +1,6 @@
 """WorkersLoader: a plain torch DataLoader whose workers make the batches that ResidentLoader would make."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -58,6 +59,7 @@ class WorkersLoader(EpochLoader):
             sampler=self._todo,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_interrupts_to_the_trainer,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else each epoch would take a number from the global generator
         )
@@ -70,3 +72,8 @@ class WorkersLoader(EpochLoader):
         for images, labels in self._batches:
             self._batch += 1
             yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+
+
+def _leave_interrupts_to_the_trainer(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; a worker that dies of it would take the checkpoint with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

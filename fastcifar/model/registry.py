@@ -20,11 +20,16 @@ def build_model(name: str, classes: int = 10) -> nn.Module:
     Raises:
         UsageError: no network has that name.
     """
+    check_model_name(name)
+    return MODELS[name](classes)
+
+
+def check_model_name(name: str) -> None:
+    """Raises UsageError where no network has that name."""
     if name not in MODELS:
         close = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(MODELS)}"
         raise UsageError(f"model.name = {name!r}: no such network", hint)
-    return MODELS[name](classes)
 
 
 def count_parameters(model: nn.Module) -> int:

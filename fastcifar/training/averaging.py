@@ -28,7 +28,8 @@ class WeightAverage:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
-        torch._foreach_copy_(self._counters, self._model_counters)
+        if self._counters:  # batch-norm's; a model without has none, and torch refuses empty lists
+            torch._foreach_copy_(self._counters, self._model_counters)
 
 
 def _floating_and_other(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

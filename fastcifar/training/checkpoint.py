@@ -1,12 +1,13 @@
 """Weights in safetensors, resume state that loads without unpickling code; both replaced whole or not at all."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from fastcifar.atomic import written_whole
@@ -20,8 +21,9 @@ def save_weights(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None
     """Write a model's state with what is needed to use it (network, classes, normalisation)."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     header = {METADATA_KEY: json.dumps(metadata)}
+    # As bytes, because the library's own writers report a full disk in exceptions of their own.
     with written_whole(path) as partial:
-        save_file(tensors, partial, metadata=header)
+        partial.write_bytes(save(tensors, metadata=header))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -63,8 +65,10 @@ def restore(model: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
 
 def save_resume_state(folder: Path, state: dict[str, Any]) -> None:
     """Write everything that a run needs to go on as if it had never stopped."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
     with written_whole(folder / RESUME_FILE) as partial:
-        torch.save(state, partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_resume_state(folder: Path) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastcifar.config import ResolvedConfig, apply_overrides, config_from_dict
+from fastcifar.config import ResolvedConfig, apply_overrides
 from fastcifar.errors import UsageError
-from fastcifar.training.run_log import CONFIG_FILE, read_run_config
+from fastcifar.training.run_log import read_resolved_config
 
-CHANGEABLE = ("data.dir", "data.offline", "loader.", "training.target", "training.log_every", "runtime.")
-"""What may differ in a resumed run: where it runs, never what it computes."""
+CHANGEABLE = ("data.dir", "data.offline", "loader.", "training.log_every", "runtime.")
+"""What may differ in a resumed run: where and how fast it runs, never what is trained on what."""
 
 
 def resolve_resumed(folder: Path, flags: Mapping[str, tuple[str, Any]], settings: Iterable[str]) -> ResolvedConfig:
@@ -19,10 +19,7 @@ def resolve_resumed(folder: Path, flags: Mapping[str, tuple[str, Any]], settings
         DataError: the folder is no run.
         UsageError: an override would make it another run.
     """
-    content = read_run_config(folder)
-    kept = ResolvedConfig(
-        config_from_dict(content["config"], str(folder / CONFIG_FILE)), content["recipe"], content["sources"]
-    )
+    kept = read_resolved_config(folder)
     resumed = apply_overrides(kept, flags, settings)
     before, after = kept.config.to_dict(), resumed.config.to_dict()
     for key in resumed.sources:

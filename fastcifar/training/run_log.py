@@ -1,20 +1,13 @@
 """The run folder: configuration, environment, a JSON line an epoch, metrics."""
 
-import importlib.metadata
 import json
-import os
-import platform
-import shlex
-import sys
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fastcifar import __version__
-from fastcifar.atomic import written_whole
+from fastcifar.atomic import write_errors_named, written_whole
+from fastcifar.config import KEY_TYPES, ResolvedConfig, config_from_dict
 from fastcifar.errors import DataError, UsageError
 from fastcifar.training.observer import EpochRecord
 
@@ -57,17 +50,20 @@ class RunLog:
     def subfolder(self, name: str) -> "RunLog":
         """A new run folder inside this one."""
         folder = self.folder / name
-        folder.mkdir()
+        with write_errors_named(folder):
+            folder.mkdir(exist_ok=True)
         return RunLog(folder)
 
-    def write_start(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Keep what the run is and where it runs, before the first step."""
-        self._write_json(CONFIG_FILE, config)
-        self._write_json("environment.json", environment)
+    def write_config(self, resolved: dict[str, Any]) -> None:
+        """Keep what the run is, before its first step."""
+        self._write_json(CONFIG_FILE, resolved)
+
+    def append_environment(self, environment: dict[str, Any]) -> None:
+        """Add where the run runs: a JSON line for each process that worked on it."""
+        self._append_line("environment.jsonl", environment)
 
     def append_epoch(self, record: EpochRecord) -> None:
-        with (self.folder / EPOCHS_FILE).open("a") as file:
-            file.write(json.dumps(asdict(record)) + "\n")
+        self._append_line(EPOCHS_FILE, asdict(record))
 
     def keep_epochs(self, count: int) -> None:
         """Drop lines beyond the first `count`: a resumed run writes them again."""
@@ -80,66 +76,49 @@ class RunLog:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         self._write_json(METRICS_FILE, metrics)
 
+    def _append_line(self, name: str, content: dict[str, Any]) -> None:
+        with write_errors_named(self.folder / name), (self.folder / name).open("a") as file:
+            file.write(json.dumps(content, allow_nan=False) + "\n")
+
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         with written_whole(self.folder / name) as partial:
-            partial.write_text(json.dumps(content, indent=2) + "\n")
+            partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_run_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration of a run folder, as written by `RunLog.write_start`.
+def read_resolved_config(folder: Path) -> ResolvedConfig:
+    """The resolved configuration of a run folder, as written by `RunLog.write_config`.
+
+    A data folder that came from the environment is left out: it belonged to that machine and day, and the
+    environment of now is asked again.
 
     Raises:
         DataError: the folder is missing, no run, or its configuration is damaged.
     """
     path = folder / CONFIG_FILE
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder", "name a run folder, by default below ./runs")
     try:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder", "name a run folder, by default below ./runs")
         content = json.loads(path.read_text())
-        if not {"recipe", "config", "sources"} <= content.keys():
-            raise ValueError("a key is missing")
-        return content
+        sources = dict.fromkeys(KEY_TYPES, "default") | content["sources"]
+        if sources["data.dir"].startswith("environment"):
+            content["config"]["data"]["dir"] = ""
+        return ResolvedConfig(config_from_dict(content["config"], str(path)), content["recipe"], sources)
     except FileNotFoundError:
-        runs = sorted(run.parent.name for run in folder.glob(f"*/{CONFIG_FILE}"))
-        hint = f"it holds runs: {', '.join(runs[:4])}" if runs else f"a run folder has a {CONFIG_FILE}"
-        raise DataError(f"{folder}: not a run folder", hint) from None
-    except (ValueError, AttributeError) as error:
+        raise DataError(f"{folder}: not a run folder", f"a run folder has a {CONFIG_FILE}") from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read, {error.strerror}", "check its permissions") from None
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise DataError(f"{path}: damaged: {error}", "train again") from None
 
 
-def describe_environment() -> dict[str, Any]:
-    """Versions and hardware, as far as they can change a figure."""
-    packages = ("torch", "torchvision", "triton", "numpy")
-    versions = {name: _version(name) for name in packages}
-    gpu = None
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        gpu = {"name": properties.name, "memory_mib": properties.total_memory >> 20, "cuda": torch.version.cuda}
-    return {
-        "fastcifar": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": cpu_name(),
-        "cpu_count": len(os.sched_getaffinity(0)),
-        "torch_threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "versions": versions,
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
+def read_result(folder: Path) -> dict[str, Any]:
+    """The result of a finished run, as it was printed.
 
-
-def cpu_name() -> str:
-    """The processor's name as the kernel reports it."""
+    Raises:
+        DataError: it is damaged.
+    """
+    path = folder / METRICS_FILE
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        return {key: value for key, value in json.loads(path.read_text()).items() if key != "evaluation"}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: damaged: {error}", "train again") from None

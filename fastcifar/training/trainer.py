@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastcifar.config import Config
-from fastcifar.errors import CheckFailedError
+from fastcifar.errors import CheckFailedError, DataError
 from fastcifar.evaluation.evaluate import predict_logits
 from fastcifar.evaluation.metrics import accuracy
 from fastcifar.loader.contract import Loader
@@ -65,7 +65,7 @@ class Trainer:
     Args:
         train_loader, eval_loader: batches on the runtime's device.
         model: on the device, channels_last.
-        weights_metadata: stored with every weights file.
+        weights_metadata: stored with every weights file, and what a resumed run must agree with.
     """
 
     def __init__(
@@ -75,7 +75,6 @@ class Trainer:
         model: nn.Module,
         train_loader: Loader,
         eval_loader: Loader,
-        run_log: RunLog,
         observer: Observer,
         weights_metadata: dict[str, Any],
     ) -> None:
@@ -84,7 +83,6 @@ class Trainer:
         self.model = model
         self.train_loader = train_loader
         self.eval_loader = eval_loader
-        self.run_log = run_log
         self.observer = observer
         self.weights_metadata = weights_metadata
         self.progress = Progress()
@@ -111,30 +109,47 @@ class Trainer:
     def target_reached(self) -> bool:
         return self.progress.time_to_target_s is not None
 
-    def fit(self) -> Progress:
+    def fit(self, run_log: RunLog, more_follow: bool = False) -> Progress:
         """Train until the schedule ends or the target is reached.
+
+        Args:
+            run_log: receives checkpoints and a line an epoch.
+            more_follow: an interrupt in the last epoch counts too, so that the next run does not start.
 
         Raises:
             CheckFailedError: the loss stopped being finite.
             Interrupted: SIGINT or SIGTERM arrived.
         """
+        self.run_log = run_log
         with self._interruptible():
             self.clock_zero = time.perf_counter() - self.progress.train_time_s
             while self.progress.epochs_done < self.config.schedule.epochs and not self.target_reached:
                 self._train_epoch()
                 self._finish_epoch()
+        if self.interrupt_requested and more_follow:
+            raise Interrupted(run_log.folder)
         return self.progress
+
+    def predictions(self) -> tuple[Tensor, Tensor]:
+        """Logits and labels of the last evaluation, made now where a resumed run had nothing left to train."""
+        if self.last_predictions is None:
+            self.last_predictions = predict_logits(self.evaluated_model, self.eval_loader, self.runtime)
+        return self.last_predictions
 
     def warm_up(self) -> float:
         """Compile for every image size of the run; the model is left as it was. Returns seconds."""
         started = time.perf_counter()
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         first_epochs = {self.config.schedule.image_size(e): e for e in reversed(range(self.config.schedule.epochs))}
-        for size, epoch in first_epochs.items():
-            self.train_loader.set_epoch(epoch, size)
-            self.step.forward_backward(*next(iter(self.train_loader)))
-        self.step.optimizer.zero_grad(set_to_none=True)
-        self.model.load_state_dict(before)
+        try:
+            for size, epoch in first_epochs.items():
+                self.train_loader.set_epoch(epoch, size)
+                self.step.forward_backward(*next(iter(self.train_loader)))
+            if self.average is None:  # else the average is evaluated, which is not compiled
+                predict_logits(self.model, self.eval_loader, self.runtime)
+        finally:
+            self.step.optimizer.zero_grad(set_to_none=True)
+            self.model.load_state_dict(before)
         synchronize(self.runtime.device)
         return time.perf_counter() - started
 
@@ -226,10 +241,16 @@ class Trainer:
         percent = accuracy(logits, labels)
         self._mark_time()
         self.last_predictions = logits, labels
+        loss = F.cross_entropy(logits, labels).item()
+        if not math.isfinite(loss):
+            raise CheckFailedError(
+                f"the network gives no finite logits after epoch {self.progress.epochs_done + 1}",
+                "lower the learning rate with --set optimizer.learning_rate=X",
+            )
         target = self.config.training.target
         if target and percent >= target and not self.target_reached:
             self.progress.time_to_target_s = self.progress.train_time_s
-        return F.cross_entropy(logits, labels).item(), percent
+        return loss, percent
 
     def _mark_time(self) -> None:
         """Bring train_time_s up to now, what the device still has to do included."""
@@ -258,6 +279,7 @@ class Trainer:
             self.run_log.folder,
             {
                 "progress": asdict(self.progress),
+                "weights_metadata": self.weights_metadata,
                 "model": self.model.state_dict(),
                 "average": self.average.module.state_dict() if self.average else None,
                 "average_updates": self.average.updates if self.average else 0,
@@ -271,26 +293,26 @@ class Trainer:
         )
 
     def load_resume_state(self, state: dict[str, Any], origin: str) -> None:
-        """Go on where `state` was saved.
+        """Go on where `state` was saved; `origin` names it in an error.
 
         Raises:
-            DataError: the state is of another model.
+            DataError: the state is of another model or other data, or no resume state at all.
         """
-        restore(self.model, state["model"], origin)
-        if self.average is not None:
-            restore(self.average.module, state["average"], origin)
-            self.average.updates = state["average_updates"]
-        self.step.optimizer.load_state_dict(state["optimizer"])
-        if self.step.scaler is not None:
-            self.step.scaler.load_state_dict(state["scaler"])
-        known = {f.name for f in fields(Progress)}
-        self.progress = Progress(**{key: value for key, value in state["progress"].items() if key in known})
-        self.train_loader.load_state_dict(state["loader"])
-        _copy(self.losses, state["losses"])
-        _copy(self.correct, state["correct"])
-        torch.set_rng_state(state["rng"])
-
-
-def _copy(target: Tensor, source: Tensor) -> None:
-    with torch.no_grad():
-        target.copy_(source)
+        try:
+            restore(self.model, state["model"], origin)
+            if state["weights_metadata"] != self.weights_metadata:
+                raise DataError(f"{origin}: it was trained on other data", "name that data with --data-dir")
+            if self.average is not None:
+                restore(self.average.module, state["average"], origin)
+                self.average.updates = state["average_updates"]
+            self.step.optimizer.load_state_dict(state["optimizer"])
+            if self.step.scaler is not None and state["scaler"]:  # it may have begun on hardware without fp16
+                self.step.scaler.load_state_dict(state["scaler"])
+            self.progress = Progress(**state["progress"])
+            self.train_loader.load_state_dict(state["loader"])
+            self.losses.copy_(state["losses"])
+            self.correct.copy_(state["correct"])
+            torch.set_rng_state(state["rng"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise DataError(f"{origin}: the resume state does not fit: {reason}", "start a new run") from error

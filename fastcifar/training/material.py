@@ -1,0 +1,68 @@
+"""What every seed of a training shares: configuration, runtime, data."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fastcifar.config import Config, ResolvedConfig
+from fastcifar.dataset.image_set import Dataset, split_holdout
+from fastcifar.dataset.obtain import obtain_dataset
+from fastcifar.dataset.statistics import ChannelStatistics, channel_statistics
+from fastcifar.errors import DataError, UsageError
+from fastcifar.loader.choose import LoaderChoice, choose_loader
+from fastcifar.model.registry import check_model_name
+from fastcifar.paths import named_data_dir
+from fastcifar.runtime import Runtime
+from fastcifar.training.observer import Observer
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that is chosen and loaded before the first network is built."""
+
+    resolved: ResolvedConfig
+    runtime: Runtime
+    dataset: Dataset
+    statistics: ChannelStatistics
+    loader_choice: LoaderChoice
+
+    @property
+    def config(self) -> Config:
+        return self.resolved.config
+
+    @property
+    def evaluated_on(self) -> str:
+        return "holdout" if self.config.data.holdout else "test"
+
+    def with_seed(self, seed: int) -> "Material":
+        """The same for a single run of one seed."""
+        config = replace(self.config, training=replace(self.config.training, seed=seed, runs=1))
+        return replace(self, resolved=replace(self.resolved, config=config))
+
+
+def check_before_loading(config: Config, parent: Path) -> None:
+    """Refuse what needs no data to be refused, so that nobody waits for a download to hear of a typing error.
+
+    Raises:
+        UsageError: no such network, or run folders cannot be made in `parent`.
+    """
+    check_model_name(config.model.name)
+    existing = next(folder for folder in [parent.absolute(), *parent.absolute().parents] if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot make a run folder in {parent}", "name another one with --output")
+
+
+def load_material(resolved: ResolvedConfig, runtime: Runtime, observer: Observer, progress: bool = False) -> Material:
+    """Read the data (downloading it where it may), set the hold-out aside, choose the loader.
+
+    Args:
+        progress: show a bar if something is downloaded.
+    """
+    data = resolved.config.data
+    dataset = obtain_dataset(data.dataset, named_data_dir(data.dir), data.offline, observer.message, progress)
+    if data.holdout:
+        dataset = split_holdout(dataset, data.holdout)
+    statistics = channel_statistics(dataset.train.images)
+    if min(statistics.std) == 0:
+        raise DataError(f"{dataset.source}: a colour channel has the same value everywhere", "check the images")
+    return Material(resolved, runtime, dataset, statistics, choose_loader(resolved.config.loader, dataset))

@@ -1,0 +1,161 @@
+"""One network, one seed, one run folder, one result."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastcifar.environment import describe_environment
+from fastcifar.errors import DeviceError
+from fastcifar.evaluation.metrics import classification_summary
+from fastcifar.loader.choose import build_loaders
+from fastcifar.model.layers import Stem
+from fastcifar.model.receptive_field import receptive_field
+from fastcifar.model.registry import build_model, count_parameters
+from fastcifar.training.checkpoint import load_resume_state
+from fastcifar.training.material import Material
+from fastcifar.training.observer import Observer, RunPlan
+from fastcifar.training.run_log import RunLog
+from fastcifar.training.trainer import Trainer
+
+STEM_IMAGES = 1000  # enough for a 27 x 27 covariance: each image gives 900 patches
+
+
+def train_single(
+    material: Material,
+    observer: Observer,
+    make_run_log: Callable[[], RunLog],
+    process_started: float,
+    resumed: bool = False,
+    more_follow: bool = False,
+) -> dict[str, Any]:
+    """Train one seed and write its run folder.
+
+    Args:
+        make_run_log: called once everything that a setting can break has been built.
+        process_started: wall-clock seconds since the epoch from which the cold time counts.
+        resumed: the folder holds an interrupted run, which goes on.
+        more_follow: Ctrl-C in the last epoch ends the run as interrupted, so that the next seed does not start.
+
+    Returns:
+        The result that `--json` prints.
+    """
+    config, runtime = material.config, material.runtime
+    torch.manual_seed(config.training.seed)
+    with _memory_shortage_named():
+        model = build_model(config.model.name, len(material.dataset.classes))
+        field = receptive_field(model)
+        if config.model.whiten_stem:
+            _whiten_stem(model, material)
+        model.to(runtime.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        kind = material.loader_choice.kind
+        train_loader, eval_loader = build_loaders(kind, config, runtime, material.dataset, material.statistics)
+        trainer = Trainer(config, runtime, model, train_loader, eval_loader, observer, _weights_metadata(material))
+        used, warmup_time_s = _compile(trainer, material, observer)
+    run_log = make_run_log()
+    if resumed:
+        trainer.load_resume_state(load_resume_state(run_log.folder), str(run_log.folder))
+        run_log.keep_epochs(trainer.progress.epochs_done)
+    else:
+        run_log.write_config(material.resolved.to_dict())
+    run_log.append_environment(describe_environment(runtime.device))
+    observer.run_started(
+        RunPlan(
+            title=f"{config.model.name} on {material.dataset.title}, seed {config.training.seed}",
+            epochs=config.schedule.epochs,
+            first_epoch=trainer.progress.epochs_done + 1,
+            steps_per_epoch=len(train_loader),
+            evaluated_on=material.evaluated_on,
+        )
+    )
+    try:
+        with _memory_shortage_named():
+            progress = trainer.fit(run_log, more_follow)
+            metrics = classification_summary(*trainer.predictions(), material.dataset.classes)
+    finally:
+        observer.run_ended()
+    result = {
+        "val_acc": metrics["accuracy"],
+        "target": config.training.target or None,
+        "target_reached": trainer.target_reached if config.training.target else None,
+        "time_to_target_s": progress.time_to_target_s,
+        "train_time_s": progress.train_time_s,
+        "warmup_time_s": warmup_time_s,
+        # A run that was resumed has no single process to count from.
+        "cold_time_s": None if resumed else time.time() - process_started,
+        "images_per_second": progress.examples / progress.step_time_s,
+        "epochs": progress.epochs_done,
+        "parameters": count_parameters(model),
+        "receptive_field": field,
+        "device": used["device"],
+        "model": config.model.name,
+        "dataset": material.dataset.title,
+        "evaluated_on": material.evaluated_on,
+        "tta": False,
+        "recipe": material.resolved.recipe,
+        "seed": config.training.seed,
+        "best": {
+            "val_acc": progress.best_accuracy,
+            "epoch": progress.best_epoch,
+            "chosen_on": material.evaluated_on,
+        },
+        "requested": runtime.requested() | {"loader": config.loader.kind},
+        "used": used,
+        "run_dir": str(run_log.folder),
+    }
+    run_log.write_metrics(result | {"evaluation": metrics})
+    return result
+
+
+def _compile(trainer: Trainer, material: Material, observer: Observer) -> tuple[dict[str, str], float]:
+    """Compile the model where asked, outside the training clock; without it where the compiler fails."""
+    used = material.runtime.used() | {"loader": material.loader_choice.kind}
+    if not material.runtime.compile:
+        return used, 0.0
+    trainer.model.compile(dynamic=False)
+    try:
+        return used, trainer.warm_up()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        # Inductor and the compilers below it fail in many ways; training goes on without them.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        if material.config.runtime.strict:
+            raise DeviceError(f"torch.compile failed: {reason}", "drop --strict or --compile") from error
+        observer.warning(f"compile on was asked for, off is used: torch.compile failed: {reason}")
+        trainer.model._compiled_call_impl = None
+        return used | {"compile": "off"}, 0.0
+
+
+@contextmanager
+def _memory_shortage_named() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has none of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise DeviceError("the batch needs more memory than there is", "use a smaller --batch-size") from error
+
+
+def _whiten_stem(model: nn.Module, material: Material) -> None:
+    stem = getattr(model, "stem", None)
+    if not isinstance(stem, Stem):
+        return
+    # Evenly spaced: class folders are read class by class, and the first thousand images are all aeroplanes there.
+    spaced = material.dataset.train.images[:: max(1, len(material.dataset.train) // STEM_IMAGES)][:STEM_IMAGES]
+    images = torch.from_numpy(spaced).permute(0, 3, 1, 2).float() / 255
+    mean, std = torch.tensor(material.statistics.mean), torch.tensor(material.statistics.std)
+    stem.whiten((images - mean[:, None, None]) / std[:, None, None])
+
+
+def _weights_metadata(material: Material) -> dict[str, Any]:
+    return {
+        "model": material.config.model.name,
+        "dataset": material.dataset.name,
+        "classes": list(material.dataset.classes),
+        "mean": list(material.statistics.mean),
+        "std": list(material.statistics.std),
+    }
