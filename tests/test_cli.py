@@ -118,6 +118,7 @@ def test_doctor(cli: Cli) -> None:
         (["--data-dir", "nowhere"], 3, "nowhere"),
         (["--data-dir", "."], 3, "CIFAR-10"),
         (["--resume", "nowhere"], 3, "nowhere"),
+        (["--resume", "nowhere", "--recipe", "demo"], 2, "--recipe"),
         (["--resume", "."], 3, "run folder"),
         (["--no-such-flag"], 2, "--no-such-flag"),
     ],

@@ -75,7 +75,7 @@ def test_stats(data, tmp_path):
 
 def test_stats_of_shapes10_say_what_it_is(tmp_path):
     text = call("stats", "--dataset", "shapes10", "--grid", tmp_path / "here" / "grid.png")
-    assert text.startswith("shapes10 (not CIFAR-10), from")
+    assert text.startswith("shapes10 (not CIFAR-10): built in")
     assert "crescent" in text
     assert (tmp_path / "here" / "grid.png").is_file()
 

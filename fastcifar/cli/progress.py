@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fastcifar.training.observer import EpochRecord, Observer, RunPlan
 
 HEADINGS = ("epoch", "pixels", "loss", "train %", "val %", "lr", "images/s", "seconds")
-ROW = "{:>9} {:>7} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8}"
+ROW = "{:>9} {:>7} {:>8} {:>8} {:>9} {:>8} {:>9} {:>8}"
 
 
 def make_observer(quiet: bool, as_json: bool) -> Observer:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fastcifar.errors import INTERRUPTED, TargetMissedError
+from fastcifar.errors import INTERRUPTED, TargetMissedError, UsageError
 
 DATA, LENGTH, SPEED, OUTPUT = "Data", "Training", "Hardware", "Output"
 
@@ -18,8 +18,11 @@ def _option(flag: str, help: str, panel: str, **settings: Any) -> Any:
 
 def train(
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="demo, speed, laptop, accuracy, or the path of a .toml file.")
-    ] = "speed",
+        str | None,
+        typer.Option(
+            "--recipe", "-r", help="speed (the default), demo, laptop, accuracy, or the path of a .toml file."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override any setting; repeatable.")
     ] = None,
@@ -80,10 +83,12 @@ def train(
         "runtime.deterministic": ("--deterministic", deterministic),
         "runtime.strict": ("--strict", strict),
     }
-    from fastcifar.config import resolve
+    from fastcifar.config import DEFAULT_RECIPE, resolve
 
     if resume is None:
-        resolved = resolve(recipe, flags, settings or ())
+        resolved = resolve(recipe or DEFAULT_RECIPE, flags, settings or ())
+    elif recipe is not None:
+        raise UsageError("--resume goes on with the run's own recipe", "leave --recipe out, or start a new run")
     else:
         from fastcifar.training.resume import resolve_resumed
 
