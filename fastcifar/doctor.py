@@ -17,12 +17,13 @@ from fastcifar.errors import FastcifarError
 from fastcifar.paths import cache_dir, runs_dir
 from fastcifar.runtime import choose_runtime
 
+# How to install each, from a checkout.
 OPTIONAL_PACKAGES = {
-    "nvidia.dali": "pip install 'fastcifar[dali]'",
-    "albumentations": "pip install 'fastcifar[parity]'",
-    "onnx": "pip install 'fastcifar[onnx]'",
-    "tensorboard": "pip install 'fastcifar[tensorboard]'",
-    "wandb": "pip install 'fastcifar[wandb]'",
+    "nvidia.dali": "pip install '.[dali]'",
+    "albumentations": "pip install '.[parity]'",
+    "onnx": "pip install '.[onnx]'",
+    "tensorboard": "pip install '.[tensorboard]'",
+    "wandb": "pip install '.[wandb]'",
 }
 
 
