@@ -113,6 +113,7 @@ def test_several_seeds_give_mean_and_spread(colours: Dataset, tmp_path: Path) ->
     result = run(material, tmp_path)
     accuracies = torch.tensor([one["val_acc"] for one in result["results"]], dtype=torch.float64)
     assert [one["seed"] for one in result["results"]] == [4, 5, 6]
+    assert [one["cold_time_s"] is None for one in result["results"]] == [False, True, True]
     assert result["val_acc"] == pytest.approx(accuracies.mean().item())
     assert result["val_acc_std"] == pytest.approx(accuracies.std().item())
     folder = Path(result["run_dir"])

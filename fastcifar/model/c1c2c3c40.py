@@ -33,7 +33,7 @@ class C1C2C3C40(nn.Module):
 
 
 def speed(classes: int = 10) -> C1C2C3C40:
-    """Reaches 85 % soonest: dense 3x3 convolutions, which run near a CPU's peak, and few layers at full resolution."""
+    """Made to reach 85 % soon: mostly dense 3x3 convolutions, and few layers at full resolution."""
     return C1C2C3C40(
         stem=Stem(24),
         c1=Convolution(24, 32, stride=2),
@@ -46,7 +46,7 @@ def speed(classes: int = 10) -> C1C2C3C40:
 
 
 def accuracy(classes: int = 10) -> C1C2C3C40:
-    """Goes highest below 200,000 parameters: residual depthwise-separable layers, and so depth, for the same budget."""
+    """Made to go high: residual depthwise-separable layers, and so depth, for the same budget."""
 
     def residual(width: int, count: int, dilation: int = 1) -> list[nn.Module]:
         return [DepthwiseSeparable(width, width, dilation=dilation, residual=True) for _ in range(count)]

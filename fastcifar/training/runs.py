@@ -47,8 +47,8 @@ def _train_several(
     for seed in range(training.seed, training.seed + training.runs):
         one = material.with_seed(seed)
         more_follow = seed + 1 < training.seed + training.runs
-        # Each seed's cold time counts from its own start, the first one's from the process's.
-        started = time.time() if results else process_started
+        # Only the first seed starts with the process; the others find it warm and have no cold time.
+        started = None if results else process_started
 
         def make_run_log(seed: int = seed) -> RunLog:
             nonlocal collection
@@ -75,7 +75,7 @@ def _train_several(
 
 
 def _finish(
-    material: Material, observer: Observer, folder: Path, process_started: float, more_follow: bool = False
+    material: Material, observer: Observer, folder: Path, process_started: float | None, more_follow: bool = False
 ) -> dict[str, Any]:
     """Go on with an interrupted run; of a finished one, the result as it was recorded."""
     if (folder / METRICS_FILE).exists():

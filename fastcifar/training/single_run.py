@@ -28,7 +28,7 @@ def train_single(
     material: Material,
     observer: Observer,
     make_run_log: Callable[[], RunLog],
-    process_started: float,
+    process_started: float | None,
     resumed: bool = False,
     more_follow: bool = False,
 ) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def train_single(
 
     Args:
         make_run_log: called once everything that a setting can break has been built.
-        process_started: wall-clock seconds since the epoch from which the cold time counts.
+        process_started: wall-clock seconds since the epoch from which the cold time counts; None: no cold start.
         resumed: the folder holds an interrupted run, which goes on.
         more_follow: Ctrl-C in the last epoch ends the run as interrupted, so that the next seed does not start.
 
@@ -85,7 +85,7 @@ def train_single(
         "train_time_s": progress.train_time_s,
         "warmup_time_s": warmup_time_s,
         # A run that was resumed has no single process to count from.
-        "cold_time_s": None if resumed else time.time() - process_started,
+        "cold_time_s": None if resumed or process_started is None else time.time() - process_started,
         "images_per_second": progress.examples / progress.step_time_s,
         "epochs": progress.epochs_done,
         "parameters": count_parameters(model),
