@@ -195,7 +195,7 @@ def _choose_compile(requested: bool, device: torch.device) -> tuple[bool, Choice
     if not requested:
         return False, Choice("off", "off", "not asked for")
     if device.type == "cpu":
-        # Measured on two cores: 0.74 to 0.96 of eager's images/s over both networks, and 6 to 22 s to compile.
+        # Measured on two cores: 0.73 to 0.97 of eager's images/s over both networks, and 6 to 22 s to compile.
         reason = "on a CPU the compiled step is slower than oneDNN's own kernels"
         return False, Choice("on", "off", reason, disappoints=True)
     chosen = os.environ.get("CC")
