@@ -9,7 +9,7 @@ import torch
 
 from fastcifar.augment import philox
 from fastcifar.augment.draws import AugmentDraws, inverse_affine, sample_draws
-from fastcifar.augment.policy import AugmentPolicy
+from fastcifar.augment.policy import AFFINE_LAWS, AugmentPolicy
 
 KNOWN_ANSWERS = [  # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result
     ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
@@ -61,9 +61,12 @@ def test_philox_broadcasts_and_equals_plain_integers():
     np.testing.assert_array_equal(torch.stack([torch.as_tensor(word) for word in found], dim=-1), expected)
 
 
+@pytest.mark.parametrize("law", AFFINE_LAWS)
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (1234, 7), (2**40 + 5, 3), (2**64 - 1, 2**32 - 1)])
-def test_every_draw_follows_its_formula_to_the_bit(seed, epoch):
-    policy = AugmentPolicy(flip=0.3, affine=0.7, rotate_degrees=33.3, shift=0.1, scale=0.17, dropout_size=11)
+def test_every_draw_follows_its_formula_to_the_bit(seed, epoch, law):
+    policy = AugmentPolicy(
+        flip=0.3, affine=0.7, rotate_degrees=33.3, shift=0.1, scale=0.17, dropout_size=11, affine_law=law
+    )
     indices = [0, 1, 2, 49_999, 2**31, 2**32 - 1, *range(100, 150)]
     draws = sample_draws(policy, seed, epoch, torch.tensor(indices))
     key = [seed % 2**32, seed >> 32]
@@ -73,20 +76,26 @@ def test_every_draw_follows_its_formula_to_the_bit(seed, epoch):
         coins = [f32(k) * f32(2**-24) for k in fractions[0]]
         angle, scale, shift_x, shift_y = (f32(2) * (f32(k) * f32(2**-24)) - f32(1) for k in fractions[1])
         moved = coins[1] < f32(0.7)
+        shift_x, shift_y = shift_x * f32(0.1 * 32), shift_y * f32(0.1 * 32)
+        other_scale = scale
+        if law == "albumentations-2":
+            shift_x, shift_y = f32(int(shift_x)), f32(int(shift_y))
+            other_scale = f32(2) * (f32(fractions[2][2]) * f32(2**-24)) - f32(1)
         expected = {
             "flip": coins[0] < f32(0.3),
             "affine": moved,
             "dropout": coins[2] < f32(policy.dropout),
             "gray": coins[3] < f32(policy.gray),
             "angle_degrees": angle * f32(33.3) if moved else f32(0),
-            "scale": f32(1) + scale * f32(0.17) if moved else f32(1),
-            "shift_x": shift_x * f32(0.1 * 32) if moved else f32(0),
-            "shift_y": shift_y * f32(0.1 * 32) if moved else f32(0),
+            "scale_x": f32(1) + scale * f32(0.17) if moved else f32(1),
+            "scale_y": f32(1) + other_scale * f32(0.17) if moved else f32(1),
+            "shift_x": shift_x if moved else f32(0),
+            "shift_y": shift_y if moved else f32(0),
             "hole_x": fractions[2][0] * 22 // 2**24,
             "hole_y": fractions[2][1] * 22 // 2**24,
         }
         assert {name: getattr(draws, name)[row].item() for name in expected} == expected
-    assert draws.angle_degrees.dtype == draws.scale.dtype == draws.shift_x.dtype == torch.float32
+    assert draws.angle_degrees.dtype == draws.scale_y.dtype == draws.shift_x.dtype == torch.float32
     assert draws.flip.dtype == draws.gray.dtype == torch.bool
     assert draws.hole_x.dtype == torch.int64
 
@@ -106,7 +115,7 @@ def test_no_setting_moves_another_draw():
     rarely = sample_draws(AugmentPolicy(flip=0.0, affine=0.2, dropout=0.0, gray=0.9), 1, 1, indices)
     moved = rarely.affine
     assert 50 < int(moved.sum()) < 150
-    for name in ("angle_degrees", "scale", "shift_x", "shift_y"):
+    for name in ("angle_degrees", "scale_x", "scale_y", "shift_x", "shift_y"):
         assert torch.equal(getattr(always, name)[moved], getattr(rarely, name)[moved])
     assert torch.equal(always.hole_x, rarely.hole_x)
     assert not bool((rarely.flip | rarely.dropout).any())
@@ -121,7 +130,7 @@ def broken_laws(draws: dict[str, np.ndarray], policy: AugmentPolicy) -> set[str]
             broken.add(coin)
     moved = draws["affine"]
     pixels = 32 * policy.shift
-    ranges = {"angle_degrees": (0, policy.rotate_degrees), "scale": (1, policy.scale)}
+    ranges = {"angle_degrees": (0, policy.rotate_degrees), "scale_x": (1, policy.scale)}
     ranges |= {"shift_x": (0, pixels), "shift_y": (0, pixels)}
     for name, (middle, reach) in ranges.items():
         law = np.sort((draws[name][moved] - middle) / (2 * reach) + 0.5)
@@ -136,8 +145,8 @@ def broken_laws(draws: dict[str, np.ndarray], policy: AugmentPolicy) -> set[str]
     chi_square = ((counts - expected) ** 2 / expected).sum()
     if chi_square > freedom * (1 - 2 / (9 * freedom) + 3.09 * np.sqrt(2 / (9 * freedom))) ** 3:  # Wilson-Hilferty
         broken.add("hole")
-    names = list(draws)
-    related = np.corrcoef([draws[name][moved].astype(float) for name in names if name != "affine"])
+    names = [name for name in draws if name not in ("affine", "scale_y")]  # scale_y is scale_x under this law
+    related = np.corrcoef([draws[name][moved].astype(float) for name in names])
     np.fill_diagonal(related, 0)
     if np.abs(related).max() > 4.5 / np.sqrt(moved.sum()):  # of 36 pairs
         broken.add("correlation")
@@ -163,7 +172,7 @@ def rounded_ends() -> np.ndarray:
     ("setting", "caught"),
     [
         ({"rotate_degrees": 44.0}, "angle_degrees"),
-        ({"scale": 0.098}, "scale"),
+        ({"scale": 0.098}, "scale_x"),
         ({"shift": 0.0612}, "shift_x"),
         ({"flip": 0.52}, "flip"),
         ({"gray": 0.22}, "gray"),
@@ -191,7 +200,7 @@ def test_a_planted_fault_breaks_the_law(name, fault, caught):
 def test_epochs_and_neighbours_are_independent():
     always = dataclasses.replace(COURSE, affine=1.0)
     this, following = sampled(always, epoch=3), sampled(always, epoch=4)
-    for name in ("flip", "angle_degrees", "scale", "shift_x", "hole_x", "gray"):
+    for name in ("flip", "angle_degrees", "scale_x", "shift_x", "hole_x", "gray"):
         values = this[name].astype(float)
         assert abs(np.corrcoef(values, following[name])[0, 1]) < 3.9 / np.sqrt(COUNT)
         assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 3.9 / np.sqrt(COUNT)
@@ -200,14 +209,16 @@ def test_epochs_and_neighbours_are_independent():
 def motion(count: int = 1, **values: float) -> AugmentDraws:
     """Draws of `count` equal images at rest but for `values`."""
     false, zero = torch.zeros(count, dtype=torch.bool), torch.zeros(count)
-    rest = AugmentDraws(false, ~false, zero, zero + 1, zero, zero, false, zero.long(), zero.long(), false)
+    rest = AugmentDraws(false, ~false, zero, zero + 1, zero + 1, zero, zero, false, zero.long(), zero.long(), false)
     changes = {name: torch.full((count,), value) for name, value in values.items()}
     return dataclasses.replace(rest, **changes)
 
 
+@pytest.mark.parametrize("law", AFFINE_LAWS)
 @pytest.mark.parametrize("centre", [15.5, 16.0, 0.0])
-def test_the_inverse_matrix_inverts_the_product_of_its_factors(centre):
-    draws = sample_draws(dataclasses.replace(COURSE, affine=0.9, scale=0.5), 1, 1, torch.arange(200))
+def test_the_inverse_matrix_inverts_the_product_of_its_factors(centre, law):
+    policy = dataclasses.replace(COURSE, affine=0.9, scale=0.5, affine_law=law)
+    draws = sample_draws(policy, 1, 1, torch.arange(200))
     found = inverse_affine(draws, centre)
     assert found.dtype == torch.float64
     matrices = found.numpy()
@@ -216,7 +227,7 @@ def test_the_inverse_matrix_inverts_the_product_of_its_factors(centre):
     for row in range(200):
         angle = np.deg2rad(draws.angle_degrees[row].item())
         turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-        grow = np.diag([draws.scale[row].item()] * 2 + [1])
+        grow = np.diag([draws.scale_x[row].item(), draws.scale_y[row].item(), 1])
         shift = np.array([[1, 0, draws.shift_x[row].item()], [0, 1, draws.shift_y[row].item()], [0, 0, 1]])
         np.testing.assert_allclose(matrices[row] @ (back @ shift @ turn @ grow @ there), np.eye(3)[:2], atol=1e-12)
     at_rest = ~draws.affine
@@ -233,12 +244,12 @@ def test_the_inverse_matrix_inverts_the_product_of_its_factors(centre):
         ),  # right of the centre goes up: counter-clockwise
         ({"angle_degrees": -90.0}, (25.5, 15.5), (15.5, 25.5)),
         ({"shift_x": 2.0, "shift_y": -3.0}, (10.0, 10.0), (12.0, 7.0)),
-        ({"scale": 0.5}, (25.5, 15.5), (20.5, 15.5)),
+        ({"scale_x": 0.5}, (25.5, 25.5), (20.5, 25.5)),
         (
-            {"angle_degrees": 90.0, "scale": 2.0, "shift_x": 1.0},
+            {"angle_degrees": 90.0, "scale_x": 2.0, "scale_y": 3.0, "shift_x": 1.0},
             (17.5, 15.5),
             (16.5, 11.5),
-        ),  # the shift comes last
+        ),  # the scale comes first, the shift last
     ],
 )
 def test_known_motions_of_a_point(values, source, destination):

@@ -106,7 +106,7 @@ def test_orders_are_permutations_that_seed_and_epoch_alone_decide():
 def test_the_order_tells_nothing_about_the_draws():
     order = epoch_order(10_000, 3, 2, CPU)
     draws = sample_draws(AugmentPolicy(affine=1.0), 3, 2, order)  # in the order in which they are trained on
-    for values in (draws.flip, draws.dropout, draws.gray, draws.angle_degrees, draws.scale, draws.hole_x):
+    for values in (draws.flip, draws.dropout, draws.gray, draws.angle_degrees, draws.scale_x, draws.hole_x):
         assert abs(np.corrcoef(np.arange(10_000), values.float())[0, 1]) < 4 / np.sqrt(10_000)
 
 

@@ -39,6 +39,7 @@ def test_a_recipe_section_is_the_policy():
         ("dropout_size", 33, "1 to 32"),
         ("dropout_size", 16.5, "1 to 32"),
         ("border", "reflect", "reflect-101"),
+        ("affine_law", "albumentations", "albumentations-2"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(key, value, allowed):

@@ -46,7 +46,7 @@ def explicit(image: np.ndarray, one: dict, policy: AugmentPolicy, size: int) -> 
     angle, centre = np.deg2rad(one["angle_degrees"]), np.array([[1, 0, 15.5], [0, 1, 15.5], [0, 0, 1]])
     turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     shift = np.array([[1, 0, one["shift_x"]], [0, 1, one["shift_y"]], [0, 0, 1]])
-    grow = np.diag([one["scale"], one["scale"], 1.0])
+    grow = np.diag([one["scale_x"], one["scale_y"], 1.0])
     inverse = np.linalg.inv(centre @ shift @ turn @ grow @ np.linalg.inv(centre))
     corner = (np.arange(size) + 0.5) * 32 / size
     places = np.stack([*np.meshgrid(corner - 0.5, corner - 0.5), np.ones((size, size))], axis=-1)
@@ -87,6 +87,11 @@ def check_against_explicit(policy: AugmentPolicy, size: int, count: int = 13, se
 @pytest.mark.parametrize("size", [16, 24, 32, 40])
 def test_every_step_equals_the_explicit_one(border, size):
     check_against_explicit(dataclasses.replace(EVERYTHING, border=border, dropout_size=11), size)
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_every_step_equals_the_explicit_one_under_the_other_law(size):
+    check_against_explicit(dataclasses.replace(EVERYTHING, affine_law="albumentations-2", shift=0.2), size)
 
 
 @pytest.mark.parametrize("border", ["reflect-101", "constant"])
@@ -222,4 +227,4 @@ def test_nothing_is_read_back_from_the_device():
         draws = sample_draws(EVERYTHING, 1, 2, torch.arange(4))
         assert apply_draws(images, draws, EVERYTHING, MEAN, STD, 24).shape == (4, 3, 24, 24)
         with pytest.raises(Exception, match="_local_scalar_dense"):
-            draws.scale[0].item()
+            draws.scale_x[0].item()

@@ -9,6 +9,7 @@ IMAGE_SIZE = 32
 """Side of a stored image in pixels; every length in pixels below is measured in this frame."""
 
 BORDERS = ("reflect-101", "constant")
+AFFINE_LAWS = ("classic", "albumentations-2")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class AugmentPolicy:
     """Largest shift along each axis either way, as a fraction of the width (0.0625 is 2 pixels of 32)."""
 
     scale: float = 0.1
-    """Largest change of scale: the factor lies in 1 - scale .. 1 + scale and is the same along both axes."""
+    """Largest change of scale: the factor lies in 1 - scale .. 1 + scale."""
+
+    affine_law: str = "classic"
+    """How albumentations' ShiftScaleRotate draws: "classic" (to 1.4.0) takes one factor for both axes and a shift of
+    any length; "albumentations-2" (2.0.x) a factor for each axis and a shift cut towards 0 to whole pixels."""
 
     border: str = "reflect-101"
     """What lies outside the image: "reflect-101" (mirrored about the edge pixels) or "constant" (black)."""
@@ -59,9 +64,14 @@ class AugmentPolicy:
         self._require_number("dropout_size", 1, IMAGE_SIZE, "whole pixels")
         if not isinstance(self.dropout_size, int):
             raise UsageError(f"augment.dropout_size = {self.dropout_size!r} is not whole", "use 1 to 32")
-        if self.border not in BORDERS:
-            choices = " or ".join(f'"{border}"' for border in BORDERS)
-            raise UsageError(f"augment.border = {self.border!r} is not known", f"use {choices}")
+        self._require_choice("border", BORDERS)
+        self._require_choice("affine_law", AFFINE_LAWS)
+
+    def _require_choice(self, key: str, allowed: tuple[str, ...]) -> None:
+        value = getattr(self, key)
+        if value not in allowed:
+            choices = " or ".join(f'"{choice}"' for choice in allowed)
+            raise UsageError(f"augment.{key} = {value!r} is not known", f"use {choices}")
 
     def _require_number(self, key: str, low: float, high: float, unit: str) -> None:
         value = getattr(self, key)

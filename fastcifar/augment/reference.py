@@ -24,12 +24,30 @@ def apply_draws(
 ) -> torch.Tensor:
     """Flip, affine, dropout, gray, normalise: uint8 [B, 32, 32, 3] to [B, 3, size, size] in channels_last.
 
-    All between is float32 and unrounded; the cast to `dtype` comes last. Motion and size are one bilinear
-    sampling: at 16 an image at rest becomes the exact means of its 2 x 2 pixels, and at 32 an image that
-    rests or only flips keeps its values to the bit. Nothing waits for the device.
+    All between is float32 and unrounded; the cast to `dtype` comes last. Nothing waits for the device.
 
     draws: None for no augmentation (evaluation); `policy` then gives the border alone, met above size 32.
     mean, std: of the data set, as fractions of 1; normalised is (level - 255 mean) * (1 / (255 std)).
+    """
+    pixels = augmented_levels(images, draws, policy, dropout_fill(mean), size)
+    for channel in range(3):  # Python numbers, since a tensor of them would wait for its copy to the device
+        pixels[:, channel].sub_(255 * mean[channel]).mul_(1 / (255 * std[channel]))
+    return pixels.to(dtype=dtype, memory_format=torch.channels_last)
+
+
+def augmented_levels(
+    images: torch.Tensor,
+    draws: AugmentDraws | None,
+    policy: AugmentPolicy,
+    fill: tuple[int, int, int],
+    size: int = IMAGE_SIZE,
+) -> torch.Tensor:
+    """What `apply_draws` makes, before it is normalised: grey levels 0..255, float32 [B, 3, size, size].
+
+    Motion and size are one bilinear sampling: at 16 an image at rest becomes the exact means of its 2 x 2
+    pixels, and at 32 an image that rests or only flips keeps its values to the bit.
+
+    fill: grey levels of the hole.
     """
     moves = draws is not None and (policy.flip > 0 or policy.affine > 0)
     if moves or size != IMAGE_SIZE:
@@ -42,15 +60,13 @@ def apply_draws(
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)
     if draws is not None and policy.dropout > 0:
         holes = hole_mask(draws, policy.dropout_size, size)
-        for channel, level in enumerate(dropout_fill(mean)):
+        for channel, level in enumerate(fill):
             pixels[:, channel].masked_fill_(holes, level)
     if draws is not None and policy.gray > 0:
         red, green, blue = pixels.split(1, dim=1)
         luma = red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]
         pixels = torch.where(draws.gray[:, None, None, None], luma, pixels)
-    for channel in range(3):  # Python numbers, since a tensor of them would wait for its copy to the device
-        pixels[:, channel].sub_(255 * mean[channel]).mul_(1 / (255 * std[channel]))
-    return pixels.to(dtype=dtype, memory_format=torch.channels_last)
+    return pixels
 
 
 def sampling_grid(draws: AugmentDraws | None, border: str, size: int, device: torch.device) -> torch.Tensor:
