@@ -14,7 +14,7 @@ _HOMES = {
     "build_model": "fastcifar.model.registry",
     "load_dataset": "fastcifar.dataset.load",
     "receptive_field": "fastcifar.model.receptive_field",
-    "resolve": "fastcifar.config",
+    "resolve": "fastcifar.settings",
     "sample_draws": "fastcifar.augment.draws",
 }
 

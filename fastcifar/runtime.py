@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from fastcifar.allocator import allocator_state
-from fastcifar.config import ResolvedConfig, RuntimeConfig
+from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
+from fastcifar.settings import ResolvedConfig
 
 KEYS_BEHIND = {"amp": ("runtime.amp", "runtime.amp_dtype"), "compile": ("runtime.compile",)}
 """The settings whose asking by name a disappointed choice answers to."""

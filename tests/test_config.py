@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcifar.config import (
-    KEY_TYPES,
-    Config,
-    ScheduleConfig,
-    apply_overrides,
-    config_from_dict,
-    recipe_names,
-    resolve,
-)
+from fastcifar.config import KEY_TYPES, Config, ScheduleConfig
 from fastcifar.errors import UsageError
+from fastcifar.settings import apply_overrides, config_from_dict, recipe_names, resolve
 
 
 @pytest.fixture

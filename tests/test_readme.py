@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from fastcifar.cli import app
-from fastcifar.config import recipe_names
+from fastcifar.settings import recipe_names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

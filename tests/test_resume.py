@@ -11,10 +11,10 @@ import pytest
 import torch
 from training_runs import assert_same_weights, make_material, run, weights
 
-from fastcifar.config import ResolvedConfig, resolve
 from fastcifar.dataset.image_set import Dataset, ImageSet
 from fastcifar.errors import DataError, UsageError
 from fastcifar.reevaluate import reevaluate
+from fastcifar.settings import ResolvedConfig, resolve
 from fastcifar.training import trainer as trainer_module
 from fastcifar.training.checkpoint import load_resume_state, load_weights
 from fastcifar.training.observer import EpochRecord, Observer

@@ -10,10 +10,11 @@ import torch
 
 from fastcifar import runtime as runtime_module
 from fastcifar.allocator import TUNABLES, allocator_state, certainly_on_cpu
-from fastcifar.config import RuntimeConfig, resolve
+from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
 from fastcifar.process import started_at
 from fastcifar.runtime import choose_runtime, cpu_has_bf16, disappointments
+from fastcifar.settings import resolve
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
 

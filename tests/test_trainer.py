@@ -12,10 +12,11 @@ import pytest
 import torch
 from training_runs import Recorder, assert_same_weights, make_material, run, weights
 
-from fastcifar.config import Config, ScheduleConfig, config_from_dict
+from fastcifar.config import Config, ScheduleConfig
 from fastcifar.dataset.image_set import Dataset
 from fastcifar.errors import CheckFailedError, DataError, UsageError
 from fastcifar.reevaluate import reevaluate
+from fastcifar.settings import config_from_dict
 from fastcifar.training import trainer as trainer_module
 from fastcifar.training.observer import Observer
 from fastcifar.training.run_log import RunLog

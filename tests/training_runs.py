@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from fastcifar.config import resolve
 from fastcifar.dataset.image_set import Dataset
 from fastcifar.dataset.statistics import channel_statistics
 from fastcifar.loader.choose import LoaderChoice
 from fastcifar.runtime import choose_runtime
+from fastcifar.settings import resolve
 from fastcifar.training.checkpoint import load_weights
 from fastcifar.training.material import Material
 from fastcifar.training.observer import EpochRecord, Observer

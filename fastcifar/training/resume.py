@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastcifar.config import ResolvedConfig, apply_overrides
 from fastcifar.errors import UsageError
+from fastcifar.settings import ResolvedConfig, apply_overrides
 from fastcifar.training.run_log import read_resolved_config
 
 CHANGEABLE = ("data.dir", "data.offline", "loader.", "training.log_every", "runtime.")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fastcifar.atomic import write_errors_named, written_whole
-from fastcifar.config import KEY_TYPES, ResolvedConfig, config_from_dict
+from fastcifar.config import KEY_TYPES
 from fastcifar.errors import DataError, UsageError
+from fastcifar.settings import ResolvedConfig, config_from_dict
 from fastcifar.training.observer import EpochRecord
 
 CONFIG_FILE = "config.json"
