@@ -6,7 +6,7 @@ from fake_cifar10 import assert_same, binary_files, fake_dataset, python_files, 
 from PIL import Image
 
 from fastcifar.dataset import load
-from fastcifar.dataset.export import export_folders
+from fastcifar.dataset.export import export_folders, export_webdataset
 from fastcifar.dataset.importer import import_dataset
 from fastcifar.dataset.layouts import find_layouts
 from fastcifar.dataset.load import find_dataset, load_dataset
@@ -37,6 +37,9 @@ def all_layouts(root, dataset):
     export_folders(dataset, root / "export")
     for split in ("train", "test"):
         (root / "export" / split).rename(root / split)
+    export_webdataset(dataset, root / "export")
+    for file in (root / "export").iterdir():
+        file.rename(root / file.name)
     return root
 
 
@@ -44,7 +47,7 @@ def test_every_layout_is_found_and_holds_the_same_images(tmp_path):
     dataset = fake_dataset()
     layouts = find_layouts(all_layouts(tmp_path / "all", dataset))
     kinds = [layout.kind for layout in layouts]
-    assert kinds == ["npz", "binary", "tarball", "class folders", "python", "tarball"]
+    assert kinds == ["npz", "binary", "tarball", "webdataset", "class folders", "python", "tarball"]
     for layout in layouts:
         read = layout.read()
         assert read.name == "cifar10"
@@ -120,6 +123,43 @@ def test_other_data_is_used_only_when_named(tmp_path):
     with pytest.raises(DataError, match="holds data, not CIFAR-10"):
         load_dataset("cifar10")
     assert load_dataset("cifar10", "data").name == "data"
+
+
+@pytest.mark.parametrize("write", [export_folders, export_webdataset])
+def test_a_named_folder_may_hold_just_the_folder_that_has_it(tmp_path, cache, monkeypatch, write):
+    """As archives unpack: CIFAR-10-images-master/{train,test}."""
+    around = tmp_path / "unpacked"
+    write(fake_dataset(), around / "CIFAR-10-images-master")
+    (around / ".cache").mkdir()
+    (around / "readme.txt").write_text("")
+    loaded = load_dataset("cifar10", str(around))
+    assert loaded.name == "cifar10"
+    assert str(around / "CIFAR-10-images-master") in loaded.source
+    (found,) = find_dataset("cifar10", str(around))["searched"][0]["found"]
+    assert found["path"] == str(around / "CIFAR-10-images-master")
+    assert_same(import_dataset(around)[1], loaded)
+    monkeypatch.setenv("FASTCIFAR_DATA_DIR", str(around))
+    assert_same(load_dataset("cifar10"), loaded)
+    (around / "another").mkdir()
+    with pytest.raises(DataError, match="holds no CIFAR-10"):
+        load_dataset("cifar10", str(around))
+
+
+def test_what_lies_deeper_in_a_folder_that_nobody_named_is_left_alone(tmp_path):
+    export_folders(fake_dataset(), tmp_path / "work" / "data" / "pets")
+    with pytest.raises(DataError, match="not found"):
+        load_dataset("cifar10")
+
+
+def test_shards_are_found_named_and_imported(tmp_path, cache):
+    dataset = fake_dataset()
+    shards = tmp_path / "shards"
+    export_webdataset(dataset, shards)
+    record = find_dataset("cifar10", str(shards))
+    assert record["searched"][0]["found"] == [{"layout": "webdataset", "path": str(shards)}]
+    assert record["source"] == load_dataset("cifar10", str(shards)).source == f"webdataset, {shards}"
+    import_dataset(shards)
+    assert_same(load_dataset("cifar10"), dataset)
 
 
 def test_find_tells_the_same_as_load(tmp_path, cache):

@@ -58,7 +58,7 @@ def export_webdataset(dataset: Dataset, target: Path, limit: int | None = None) 
     written = 0
     with written_whole(target) as partial:
         partial.mkdir()
-        (partial / "classes.txt").write_text("\n".join(dataset.classes) + "\n")
+        (partial / "classes.txt").write_text("\n".join(dataset.classes) + "\n", encoding="utf-8")
         for split, images in (("train", dataset.train), ("test", dataset.test)):
             chosen = _chosen(images, limit, len(dataset.classes))
             for shard, start in enumerate(range(0, len(chosen), IMAGES_PER_SHARD)):

@@ -1,5 +1,8 @@
 """Class folders: `train/<class>/*.png` and `test/<class>/*.png` (or .jpg, .jpeg), 32x32 pixels each.
 
+`val`, `valid` or `validation` stands in for `test` where there is no such folder, and is then the split
+that is evaluated on.
+
 CIFAR-10 by its class names (`car` and `plane` pass for `automobile` and `airplane`) or by its labels 0
 to 9 is recognised as such; any other two or more classes work the same way. A class's label is the
 place of its folder in order: by number where all names are numbers, else by name.
@@ -14,18 +17,21 @@ from typing import Any
 import numpy as np
 
 from fastcifar.dataset.cifar10 import CLASSES, honest_name
+from fastcifar.dataset.encoded import ImageFiles
 from fastcifar.dataset.image_set import IMAGE_SHAPE, Dataset, ImageSet
+from fastcifar.dataset.picture import SUFFIXES, decode_picture
 from fastcifar.errors import DataError
 
-SPLITS = ("train", "test")
-SUFFIXES = (".png", ".jpg", ".jpeg")
+TEST_NAMES = ("test", "val", "valid", "validation")
+"""What people call the split that is evaluated on; the first that is there counts."""
+
 SYNONYMS = {"car": "automobile", "plane": "airplane"}
 FILES_PER_TASK = 500
 
 
 def is_class_folders(path: Path) -> bool:
     """Whether both splits are there, with a folder of something in each."""
-    return all(_subfolders(path / split) for split in SPLITS)
+    return all(subfolders(path / split) for split in ("train", _test_name(path)))
 
 
 def read_class_folders(path: Path) -> Dataset:
@@ -35,20 +41,30 @@ def read_class_folders(path: Path) -> Dataset:
         DataError: the splits have different classes, a class has no images, or a file is no 32x32
             picture with 8 bits a channel; names the folder or file.
     """
-    folders = {split: _subfolders(path / split) for split in SPLITS}
-    names = sorted(folders["train"], key=_numeric_or_text(folders["train"]))
-    for name in folders["train"].keys() ^ folders["test"].keys():
-        missing = "test" if name in folders["train"] else "train"
+    test_name = _test_name(path)
+    train_folders, test_folders = subfolders(path / "train"), subfolders(path / test_name)
+    names = sorted(train_folders, key=_numeric_or_text(train_folders))
+    for name in train_folders.keys() ^ test_folders.keys():
+        missing = test_name if name in train_folders else "train"
         raise DataError(f"{path / missing}: has no class folder {name}", "both splits need the same classes")
     if len(names) < 2:
         raise DataError(f"{path / 'train'}: has only one class folder", "at least two classes are needed")
     order, classes = _official_order(names)
-    train, test = (_read_split([folders[split][name] for name in order]) for split in SPLITS)
+    train, test = (_read_split([folders[name] for name in order]) for folders in (train_folders, test_folders))
     name = honest_name(train, test, classes, path.resolve().name)
-    return Dataset(name, train, test, classes, f"class folders, {path}")
+    return Dataset(name, train, test, classes, f"class folders, {path}{evaluated_note(test_name)}")
 
 
-def _subfolders(path: Path) -> dict[str, Path]:
+def _test_name(path: Path) -> str:
+    return next((name for name in TEST_NAMES if subfolders(path / name)), "test")
+
+
+def evaluated_note(test_name: str) -> str:
+    """To end `Dataset.source` with, where the test split is called otherwise."""
+    return "" if test_name == "test" else f", {test_name} as test set"
+
+
+def subfolders(path: Path) -> dict[str, Path]:
     """Visible folders inside `path`, by name; empty where there is no such path."""
     if not path.is_dir():
         return {}
@@ -86,7 +102,7 @@ def _read_split(folders: Sequence[Path]) -> ImageSet:
 
     def read_some(start: int) -> None:
         for index in range(start, min(start + FILES_PER_TASK, len(files))):
-            images[index] = read_image(files[index])
+            images[index] = _read_picture(files[index])
 
     with ThreadPoolExecutor() as pool:
         tasks = [pool.submit(read_some, start) for start in range(0, len(files), FILES_PER_TASK)]
@@ -96,33 +112,16 @@ def _read_split(folders: Sequence[Path]) -> ImageSet:
         except BaseException:
             pool.shutdown(cancel_futures=True)  # the first bad file is enough: do not read the rest
             raise
-    return ImageSet(images, np.array(labels, dtype=np.int64))
+    return ImageSet(images, np.array(labels, dtype=np.int64), ImageFiles.of(files))
 
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def read_image(path: str) -> np.ndarray:
-    """A PNG or JPEG file as uint8 [32, 32, 3]; grey pictures get three equal channels.
-
-    Raises:
-        DataError: no such picture, not 32x32, or with transparency or 16 bits a channel.
-    """
-    from PIL import Image
-
+def _read_picture(path: str) -> np.ndarray:
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if image.size != (32, 32):
-                width, height = image.size
-                raise DataError(
-                    f"{path}: is {width}x{height} pixels instead of 32x32",
-                    "resize the images, e.g. with ImageMagick: mogrify -resize '32x32!' FILES",
-                )
-            if image.mode not in ("RGB", "L", "P"):
-                raise DataError(
-                    f"{path}: is a picture of mode {image.mode}", "store it as 8-bit RGB without transparency"
-                )
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise DataError(f"{path}: damaged, or no PNG or JPEG picture", "replace or remove the file") from None
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read, {error.strerror}", "check the file") from None
+    return decode_picture(content, path)

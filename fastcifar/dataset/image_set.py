@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastcifar.dataset.encoded import EncodedImages
 from fastcifar.errors import UsageError
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -17,6 +18,7 @@ class ImageSet:
     Attributes:
         images: uint8 [N, 32, 32, 3], C-contiguous.
         labels: int64 [N].
+        encoded: where the compressed images lie, in the same order; None where the set was stored as arrays.
 
     Raises:
         ValueError: shapes or dtypes are others. Readers check files first and blame the file.
@@ -24,6 +26,7 @@ class ImageSet:
 
     images: np.ndarray
     labels: np.ndarray
+    encoded: EncodedImages | None = None
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -31,13 +34,16 @@ class ImageSet:
             raise ValueError(f"images are {images.dtype} {images.shape}, not C-contiguous uint8 [N, 32, 32, 3]")
         if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
             raise ValueError(f"labels are {labels.dtype} {labels.shape}, not int64 [{len(images)}]")
+        if self.encoded is not None and len(self.encoded) != len(images):
+            raise ValueError(f"{len(self.encoded)} compressed images do not match {len(images)} images")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> "ImageSet":
         """The images at `indices` (int64 [M]), in that order."""
-        return ImageSet(self.images[indices], self.labels[indices])
+        encoded = None if self.encoded is None else self.encoded.take(indices)
+        return ImageSet(self.images[indices], self.labels[indices], encoded)
 
     def class_counts(self, classes: int) -> list[int]:
         """Number of images of each of the `classes` classes."""

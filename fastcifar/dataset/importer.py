@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastcifar.dataset.image_set import Dataset
-from fastcifar.dataset.layouts import RECOGNISED, find_layouts
+from fastcifar.dataset.layouts import RECOGNISED, find_named_layouts
 from fastcifar.dataset.npz import write_npz
 from fastcifar.errors import DataError
 from fastcifar.paths import cache_dir
@@ -23,7 +23,7 @@ def import_dataset(path: Path, to: Path | None = None) -> tuple[Path, Dataset]:
     try:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder", "check the path")
-        layouts = find_layouts(path)
+        layouts = find_named_layouts(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read, {error.strerror}", "check its permissions") from None
     if not layouts:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastcifar.dataset.cifar10 import BINARY_FILES, PYTHON_FILES, read_binary_folder, read_python_folder
-from fastcifar.dataset.folder import is_class_folders, read_class_folders
+from fastcifar.dataset.folder import is_class_folders, read_class_folders, subfolders
 from fastcifar.dataset.image_set import Dataset
 from fastcifar.dataset.npz import read_npz
 from fastcifar.dataset.tarball import read_tarball
+from fastcifar.dataset.webdataset import find_shards, read_webdataset
 
 CACHE_FILE = "cifar10.npz"
 BINARY_FOLDER, PYTHON_FOLDER = "cifar-10-batches-bin", "cifar-10-batches-py"
@@ -16,6 +17,7 @@ BINARY_TARBALL, PYTHON_TARBALL = "cifar-10-binary.tar.gz", "cifar-10-python.tar.
 
 RECOGNISED = (
     f"{CACHE_FILE}, {BINARY_FOLDER}, {PYTHON_FOLDER}, {BINARY_TARBALL}, {PYTHON_TARBALL}, "
+    "train-*.tar and test-*.tar (WebDataset shards), "
     "or train/ and test/ with a folder of 32x32 PNG or JPEG files for each class"
 )
 
@@ -25,7 +27,7 @@ class Layout:
     """Data in a known form at a known place.
 
     Attributes:
-        kind: "npz", "binary", "python", "tarball" or "class folders".
+        kind: "npz", "binary", "python", "tarball", "webdataset" or "class folders".
         path: the file or folder that holds it.
     """
 
@@ -56,6 +58,8 @@ def find_layouts(place: Path) -> list[Layout]:
     ]
     if (place / BINARY_TARBALL).is_file():
         found.append(Layout("tarball", place / BINARY_TARBALL, read_tarball))
+    if find_shards(place):
+        found.append(Layout("webdataset", place, read_webdataset))
     if is_class_folders(place):
         found.append(Layout("class folders", place, read_class_folders))
     found += [
@@ -66,6 +70,16 @@ def find_layouts(place: Path) -> list[Layout]:
     if (place / PYTHON_TARBALL).is_file():
         found.append(Layout("tarball", place / PYTHON_TARBALL, read_tarball))
     return found
+
+
+def find_named_layouts(place: Path) -> list[Layout]:
+    """`find_layouts` at a place that the user named.
+
+    Where nothing is recognised there, but just one visible folder lies in it, as in many an unpacked
+    archive, what is in that.
+    """
+    inner = list(subfolders(place).values())
+    return find_layouts(place) or (find_layouts(inner[0]) if len(inner) == 1 else [])
 
 
 def _file_layouts(file: Path) -> list[Layout]:

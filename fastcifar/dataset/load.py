@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from fastcifar.dataset.image_set import Dataset
-from fastcifar.dataset.layouts import RECOGNISED, Layout, find_layouts
+from fastcifar.dataset.layouts import RECOGNISED, Layout, find_layouts, find_named_layouts
 from fastcifar.dataset.shapes10 import make_shapes10
 from fastcifar.errors import DataError, UsageError
 from fastcifar.paths import data_dir_candidates
 
 NAMES = ("cifar10", "shapes10")
+NAMED_BY_USER = ("--data-dir", "FASTCIFAR_DATA_DIR")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Place:
 
     @property
     def chosen_by_user(self) -> bool:
-        return self.origin in ("--data-dir", "FASTCIFAR_DATA_DIR")
+        return self.origin in NAMED_BY_USER
 
 
 def search(data_dir: str | None = None) -> list[Place]:
@@ -40,7 +41,8 @@ def search(data_dir: str | None = None) -> list[Place]:
     places = []
     for origin, path in data_dir_candidates(data_dir):
         try:
-            place = Place(origin, path, find_layouts(path))
+            find = find_named_layouts if origin in NAMED_BY_USER else find_layouts
+            place = Place(origin, path, find(path))
             if place.chosen_by_user and not path.exists():
                 raise DataError(f"{origin} {path}: no such file or folder", "check the path")
         except OSError as error:
@@ -96,7 +98,7 @@ def load_dataset(name: str, data_dir: str | None = None, offline: bool = False) 
 
     Args:
         data_dir: file or folder to read instead of searching. May hold a set of the user's own in class
-            folders or .npz, which then keeps its own name.
+            folders, WebDataset shards or .npz, which then keeps its own name.
         offline: leaves the download out of the advice when nothing is found.
 
     Raises:
