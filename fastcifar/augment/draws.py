@@ -27,7 +27,7 @@ Every setting of the policy (p, rotate_degrees, scale, 32 shift) is rounded to f
 
 import ctypes
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -68,6 +68,10 @@ class AugmentDraws:
     """int64: the hole's topmost pixel row in the 32 x 32 image."""
     gray: torch.Tensor
     """bool: turned to gray, after the hole was filled."""
+
+    def to(self, device: torch.device | str) -> "AugmentDraws":
+        """The same draws on another device."""
+        return AugmentDraws(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def sample_draws(policy: AugmentPolicy, seed: int, epoch: int, indices: torch.Tensor) -> AugmentDraws:

@@ -9,7 +9,8 @@ KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 
 AUGMENT_STREAM = 0
 ORDER_STREAM = 1
-"""Last counter word: keeps the augmentation's numbers and the epoch order's apart under one seed."""
+DALI_STREAM = 2
+"""Last counter word: keeps the numbers of the augmentation, of the order and for DALI apart under one seed."""
 
 Word = torch.Tensor | int
 """A 32-bit word held in an int64 tensor or a Python int: 0 .. 2**32 - 1."""

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional
 
 from fastcifar.augment.draws import AugmentDraws, inverse_affine
+from fastcifar.augment.normalisation import normalisation_constants
 from fastcifar.augment.policy import IMAGE_SIZE, AugmentPolicy, dropout_fill
 
 LUMA = (0.299, 0.587, 0.114)
@@ -27,11 +28,12 @@ def apply_draws(
     All between is float32 and unrounded; the cast to `dtype` comes last. Nothing waits for the device.
 
     draws: None for no augmentation (evaluation); `policy` then gives the border alone, met above size 32.
-    mean, std: of the data set, as fractions of 1; normalised is (level - 255 mean) * (1 / (255 std)).
+    mean, std: of the data set, as fractions of 1; see `normalisation_constants`.
     """
     pixels = augmented_levels(images, draws, policy, dropout_fill(mean), size)
+    means, deviations = normalisation_constants(mean, std)
     for channel in range(3):  # Python numbers, since a tensor of them would wait for its copy to the device
-        pixels[:, channel].sub_(255 * mean[channel]).mul_(1 / (255 * std[channel]))
+        pixels[:, channel].sub_(means[channel]).mul_(1 / deviations[channel])
     return pixels.to(dtype=dtype, memory_format=torch.channels_last)
 
 
