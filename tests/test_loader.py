@@ -1,7 +1,7 @@
-"""Both loaders: the same batches to the bit, every image once, shares, epochs, resume, errors."""
+"""Every loader: every image once, shares, epochs, resume, errors; resident and workers: the same batches to the bit."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,24 @@ LABELS = np.arange(COUNT, dtype=np.int64)
 POLICY = AugmentPolicy(gray=0.3)
 CPU = torch.device("cpu")
 
-both = pytest.mark.parametrize("kind", [ResidentLoader, WorkersLoader])
+
+def dali_loader(*arguments: Any, **settings: Any) -> Loader:
+    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed: pip install '.[dali-cuda130]'")
+    from fastcifar.loader.dali import DaliLoader
+
+    return DaliLoader(*arguments, **settings)
 
 
-def training(kind: type = ResidentLoader, batch_size: int = 5, **changes: Any) -> Loader:
+every = pytest.mark.parametrize("kind", [ResidentLoader, WorkersLoader, dali_loader])
+
+
+def training(kind: Callable = ResidentLoader, batch_size: int = 5, **changes: Any) -> Loader:
     settings = {"policy": POLICY, "mean": MEAN, "std": STD, "seed": 3, "device": "cpu", "dtype": torch.float32}
     settings |= {"shuffle": True, "drop_last": True}
     return kind(IMAGES, LABELS, batch_size, **(settings | changes))
 
 
-def evaluation(kind: type = ResidentLoader, batch_size: int = 5, **changes: Any) -> Loader:
+def evaluation(kind: Callable = ResidentLoader, batch_size: int = 5, **changes: Any) -> Loader:
     return training(kind, batch_size, **({"policy": None, "shuffle": False, "drop_last": False} | changes))
 
 
@@ -49,7 +57,7 @@ def assert_same(found: list[Batch], expected: list[Batch]) -> None:
         assert torch.equal(labels, expected_labels)
 
 
-@both
+@every
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 50])
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_evaluation_covers_every_image_once_and_untouched(kind, batch_size, world_size):
@@ -70,7 +78,7 @@ def test_evaluation_covers_every_image_once_and_untouched(kind, batch_size, worl
         assert shares == list(range(COUNT))
 
 
-@both
+@every
 def test_an_evaluation_loader_can_be_walked_again(kind):
     loader = evaluation(kind)
     assert_same(list(loader), list(loader))
@@ -153,7 +161,7 @@ def resident_at(epoch: int) -> Loader:
     return loader
 
 
-@both
+@every
 @pytest.mark.parametrize("done", [0, 1, 3, 4])
 def test_resume_yields_exactly_the_batches_that_remain(kind, done):
     interrupted = training(kind)
@@ -173,7 +181,7 @@ def test_resume_yields_exactly_the_batches_that_remain(kind, done):
     assert_same(list(resumed), whole)
 
 
-@both
+@every
 def test_set_epoch_keeps_the_place_in_the_resumed_epoch_only(kind):
     loader = training(kind)
     loader.load_state_dict({"epoch": 5, "batch": 3, "image_size": 32})
@@ -187,7 +195,7 @@ def test_set_epoch_keeps_the_place_in_the_resumed_epoch_only(kind):
     assert len(list(loader)) == 4
 
 
-@both
+@every
 def test_what_cannot_be_loaded_is_refused(kind):
     with pytest.raises(UsageError, match=r"training\.batch_size = 24 .* 23 images"):
         training(kind, batch_size=24)
@@ -212,7 +220,7 @@ def test_what_cannot_be_loaded_is_refused(kind):
         (IMAGES, LABELS.astype(np.int32)),
     ],
 )
-@both
+@every
 def test_other_arrays_are_refused(kind, images, labels):
     with pytest.raises(ValueError, match="not"):
         kind(
@@ -221,7 +229,7 @@ def test_other_arrays_are_refused(kind, images, labels):
         )  # fmt: skip
 
 
-@both
+@every
 def test_global_randomness_and_the_arrays_stay_untouched(kind):
     frozen = IMAGES.copy()
     frozen.flags.writeable = False

@@ -35,7 +35,7 @@ def train(
     holdout: Annotated[
         int | None, _option("--holdout", "Evaluate on N training images set aside, not on the test set.", DATA)
     ] = None,
-    loader: Annotated[str | None, _option("--loader", "auto, resident or workers.", DATA)] = None,
+    loader: Annotated[str | None, _option("--loader", "auto, resident, dali or workers.", DATA)] = None,
     model: Annotated[str | None, _option("--model", "Name of the network.", LENGTH)] = None,
     epochs: Annotated[int | None, _option("--epochs", "Epochs of the schedule.", LENGTH)] = None,
     batch_size: Annotated[int | None, _option("--batch-size", "Images a step.", LENGTH)] = None,
@@ -83,7 +83,7 @@ def train(
         "runtime.deterministic": ("--deterministic", deterministic),
         "runtime.strict": ("--strict", strict),
     }
-    from fastcifar.config import DEFAULT_RECIPE, resolve
+    from fastcifar.settings import DEFAULT_RECIPE, resolve
 
     if resume is None:
         resolved = resolve(recipe or DEFAULT_RECIPE, flags, settings or ())

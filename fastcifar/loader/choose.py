@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 
+from fastcifar.augment.requirements import require_dali
 from fastcifar.config import Config, LoaderConfig
+from fastcifar.dataset.encoded import ImageFiles, ShardMembers
 from fastcifar.dataset.image_set import Dataset, ImageSet
 from fastcifar.dataset.statistics import ChannelStatistics
 from fastcifar.loader.contract import Loader
@@ -18,43 +20,76 @@ EVALUATION_BATCH = 1000  # divides CIFAR-10's test set, so that no ragged shape 
 
 @dataclass(frozen=True)
 class LoaderChoice:
-    """`kind` is "resident" or "workers"; `reason` says why in a clause."""
+    """`kind` is "resident", "dali" or "workers"; `reason` says why in a clause."""
 
     kind: str
     reason: str
 
 
-def choose_loader(config: LoaderConfig, dataset: Dataset) -> LoaderChoice:
-    """Resolve `loader.kind`; "auto" keeps the whole data set on the device."""
+def check_loader(config: LoaderConfig) -> None:
+    """Refuse a loader that cannot be had, before any data are read.
+
+    Raises:
+        DeviceError: "dali" is asked for and NVIDIA DALI is not installed.
+    """
+    if config.kind == "dali":
+        require_dali()
+
+
+def choose_loader(config: LoaderConfig, dataset: Dataset, device: torch.device) -> LoaderChoice:
+    """Resolve `loader.kind`; "auto" keeps the whole data set on the device, unless that lacks the memory."""
+    if config.kind == "dali":
+        return LoaderChoice("dali", f"asked for; {_what_dali_does(dataset.train, device)}")
     if config.kind != "auto":
         return LoaderChoice(config.kind, "asked for")
     megabytes = (dataset.train.images.nbytes + dataset.test.images.nbytes) / 1e6
-    return LoaderChoice("resident", f"the whole data set takes {megabytes:.0f} MB")
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0] / 1e6
+        if megabytes > free / 2:
+            return LoaderChoice(
+                "workers", f"the data set's {megabytes:.0f} MB would take over half of {free:.0f} MB free"
+            )
+    return LoaderChoice("resident", f"the whole data set takes {megabytes:.0f} MB, so nothing is read or decoded twice")
+
+
+def _what_dali_does(images: ImageSet, device: torch.device) -> str:
+    sources = {ImageFiles: "decodes image files", ShardMembers: "decodes shards"}
+    work = sources.get(type(images.encoded), "reads the arrays")
+    return f"{work} and augments on the {'GPU' if device.type == 'cuda' else 'CPU'}"
 
 
 def build_loaders(
     kind: str, config: Config, runtime: Runtime, dataset: Dataset, statistics: ChannelStatistics
 ) -> tuple[Loader, Loader]:
     """The training loader (shuffled, augmented, whole batches) and the evaluation loader (every image once)."""
-    shared: dict[str, Any] = {
-        "mean": statistics.mean,
-        "std": statistics.std,
-        "device": runtime.device,
-        "dtype": runtime.autocast_dtype or torch.float32,
-        "seed": config.training.seed,
-    }
-    training = {
+    settings: dict[str, Any] = {
         "batch_size": config.training.batch_size,
         "policy": config.augment,
+        "mean": statistics.mean,
+        "std": statistics.std,
+        "seed": config.training.seed,
+        "device": runtime.device,
+        "dtype": runtime.autocast_dtype or torch.float32,
         "shuffle": True,
         "drop_last": True,
     }
-    if kind == "workers":
-        train: Loader = WorkersLoader(
-            dataset.train.images, dataset.train.labels, **training, **shared, workers=config.loader.workers
+    images, labels = dataset.train.images, dataset.train.labels
+    train: Loader
+    if kind == "dali":
+        from fastcifar.loader.dali import DaliLoader  # DALI is an extra
+
+        train = DaliLoader(
+            images,
+            labels,
+            **settings,
+            encoded=dataset.train.encoded,
+            threads=torch.get_num_threads(),
+            own_draws=config.loader.draws == "dali",
         )
+    elif kind == "workers":
+        train = WorkersLoader(images, labels, **settings, workers=config.loader.workers)
     else:
-        train = ResidentLoader(dataset.train.images, dataset.train.labels, **training, **shared)
+        train = ResidentLoader(images, labels, **settings)
     return train, evaluation_loader(dataset.test, runtime, statistics)
 
 

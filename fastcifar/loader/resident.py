@@ -35,11 +35,7 @@ class AugmentedArrays(Dataset[Batch]):
     """Of the batch's images."""
 
     def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
-        if images.dtype != torch.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
-            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, not uint8 [N, 32, 32, 3]")
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}, not int64 [{len(images)}]")
+        check_arrays(self.images, self.labels)
 
     def __getitem__(self, index: BatchRequest) -> Batch:
         chosen = torch.as_tensor(index.indices)
@@ -98,6 +94,14 @@ class ResidentLoader(EpochLoader):
         for request in self._requests(self._device):
             self._batch += 1
             yield self._arrays[request]
+
+
+def check_arrays(images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Raise ValueError unless they are uint8 [N, 32, 32, 3] and int64 [N]."""
+    if images.dtype != torch.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, not uint8 [N, 32, 32, 3]")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}, not int64 [{len(images)}]")
 
 
 def as_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:

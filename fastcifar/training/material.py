@@ -4,15 +4,16 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastcifar.config import Config, ResolvedConfig
+from fastcifar.config import Config
 from fastcifar.dataset.image_set import Dataset, split_holdout
 from fastcifar.dataset.obtain import obtain_dataset
 from fastcifar.dataset.statistics import ChannelStatistics, channel_statistics
 from fastcifar.errors import DataError, UsageError
-from fastcifar.loader.choose import LoaderChoice, choose_loader
+from fastcifar.loader.choose import LoaderChoice, check_loader, choose_loader
 from fastcifar.model.registry import check_model_name
 from fastcifar.paths import named_data_dir
 from fastcifar.runtime import Runtime
+from fastcifar.settings import ResolvedConfig
 from fastcifar.training.observer import Observer
 
 
@@ -45,8 +46,10 @@ def check_before_loading(config: Config, parent: Path) -> None:
 
     Raises:
         UsageError: no such network, or run folders cannot be made in `parent`.
+        DeviceError: a loader is asked for whose package is not installed.
     """
     check_model_name(config.model.name)
+    check_loader(config.loader)
     existing = next(folder for folder in [parent.absolute(), *parent.absolute().parents] if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(f"cannot make a run folder in {parent}", "name another one with --output")
@@ -65,4 +68,6 @@ def load_material(resolved: ResolvedConfig, runtime: Runtime, observer: Observer
     statistics = channel_statistics(dataset.train.images)
     if min(statistics.std) == 0:
         raise DataError(f"{dataset.source}: a colour channel has the same value everywhere", "check the images")
-    return Material(resolved, runtime, dataset, statistics, choose_loader(resolved.config.loader, dataset))
+    return Material(
+        resolved, runtime, dataset, statistics, choose_loader(resolved.config.loader, dataset, runtime.device)
+    )
