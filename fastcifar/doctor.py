@@ -1,26 +1,24 @@
 """What was found on this machine, what a run would use of it, why, and how to mend what is missing."""
 
-import importlib.metadata
-import importlib.util
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastcifar.config import resolve
+from fastcifar.augment.requirements import installed_version, require_albumentations, require_dali
 from fastcifar.dataset.load import choose, search
 from fastcifar.environment import describe_environment
-from fastcifar.errors import FastcifarError
+from fastcifar.errors import DeviceError, FastcifarError
 from fastcifar.paths import cache_dir, runs_dir
 from fastcifar.runtime import choose_runtime
+from fastcifar.settings import resolve
 
 # How to install each, from a checkout.
 OPTIONAL_PACKAGES = {
-    "nvidia.dali": "pip install '.[dali]'",
-    "albumentations": "pip install '.[parity]'",
     "onnx": "pip install '.[onnx]'",
     "tensorboard": "pip install '.[tensorboard]'",
     "wandb": "pip install '.[wandb]'",
@@ -55,6 +53,7 @@ def examine() -> list[Finding]:
     ]
     findings += _choices()
     findings += [_compiler(), _data(), _writable("cache", cache_dir()), _writable("runs", runs_dir())]
+    findings += [_checked("dali", require_dali), _checked("albumentations", require_albumentations)]
     findings += [_optional(name, install) for name, install in OPTIONAL_PACKAGES.items()]
     return findings
 
@@ -116,15 +115,16 @@ def _writable(topic: str, folder: Path) -> Finding:
     return Finding(topic, "ok", f"{folder}, {free:.0f} GB free")
 
 
+def _checked(topic: str, require: Callable[[], str]) -> Finding:
+    """A package that not every version of will do."""
+    try:
+        return Finding(topic, "ok", require())
+    except DeviceError as error:
+        return Finding(topic, "note", f"{error.what} (optional)", error.hint)
+
+
 def _optional(name: str, install: str) -> Finding:
-    try:
-        present = importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        present = False
-    if not present:
+    version = installed_version(name)
+    if version is None:
         return Finding(name, "note", "not installed (optional)", install)
-    package = {"nvidia.dali": "nvidia-dali-cuda130"}.get(name, name)
-    try:
-        return Finding(name, "ok", importlib.metadata.version(package))
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "ok", "installed")
+    return Finding(name, "ok", version)

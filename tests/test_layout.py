@@ -12,7 +12,7 @@ MAX_LINES = 400
 # A module imports only from rows above its own, or from its own. The longest matching prefix decides.
 # The package itself ("") may be imported from anywhere: it holds the version, and names that it finds lazily.
 ROWS = [
-    ["errors", "paths", "atomic", "process", "augment.policy", "config", "allocator"],
+    ["errors", "paths", "atomic", "process", "augment.policy", "config", "settings", "allocator"],
     ["runtime", "environment"],
     ["dataset"],
     ["augment"],
@@ -26,7 +26,7 @@ ROWS = [
         "evaluation",
     ],
     ["training"],
-    ["reevaluate", "doctor"],
+    ["reevaluate", "parity", "doctor"],
     ["", "cli", "__main__"],
 ]
 

@@ -11,6 +11,7 @@ from fastcifar import __version__
 from fastcifar.cli.data import data_app
 from fastcifar.cli.doctor import doctor
 from fastcifar.cli.evaluate import evaluate
+from fastcifar.cli.parity import parity
 from fastcifar.cli.train import train
 from fastcifar.errors import INTERRUPTED, FastcifarError
 
@@ -22,6 +23,7 @@ app = Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(parity)
 app.command()(doctor)
 app.add_typer(data_app, name="data")
 
