@@ -1,6 +1,7 @@
 """What the benchmarks share: threads, and a table of ratios at the end."""
 
 import pytest
+import side_by_side
 import torch
 
 
@@ -19,9 +20,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     session = getattr(terminalreporter.config, "_benchmarksession", None)
     if session is None or not session.benchmarks:
         return
-    terminalreporter.section(f"images per second, medians ({torch.get_num_threads()} CPU threads)")
+    from fastcifar.allocator import allocator_state
+
+    machine = f"{torch.get_num_threads()} CPU threads, malloc {allocator_state()[0]}"
+    terminalreporter.section(f"images per second, medians ({machine})")
     baselines: dict[str, float] = {}
     for benchmark in session.benchmarks:
+        if "side_by_side" in benchmark.extra_info:
+            terminalreporter.write_line(benchmark.group)
+            for line in side_by_side.table(benchmark.extra_info["side_by_side"]):
+                terminalreporter.write_line(line)
         images = benchmark.extra_info.get("images")
         if images is None:
             continue
@@ -29,3 +37,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         baseline = baselines.setdefault(benchmark.group, rate)
         name = benchmark.params["subject"] if benchmark.params else benchmark.name
         terminalreporter.write_line(f"{benchmark.group:<44} {name:<22} {rate:>10,.0f}  x {rate / baseline:.2f}")
+    for report in terminalreporter.stats.get("skipped", []):
+        terminalreporter.write_line(
+            f"{report.nodeid.rpartition('::')[2]:<67} left out: {report.longrepr[2].removeprefix('Skipped: ')}"
+        )
