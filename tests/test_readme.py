@@ -57,3 +57,15 @@ def test_the_result_table_is_what_was_recorded() -> None:
         if "runs" in result:
             assert f"{result['val_acc_std']:.2f}" in row
             assert f"{result['runs']} runs" in row
+
+
+def test_the_parity_table_is_what_was_recorded() -> None:
+    record = json.loads((ROOT / "benchmarks/results/parity-cpu.json").read_text())
+    assert record["holds"]
+    assert f"{record['images']:,} {record['dataset']}" in README
+    assert f"DALI {record['versions']['dali']}" in README
+    for found in record["differences"]:
+        (row,) = re.findall(rf"^\| {found['transform']} \| {found['border'] or '-'} \| (.*) \|$", README, re.MULTILINE)
+        cell = row.split(" | ")[("dali", "torch").index(found["backend"])]
+        exact = found["largest"] == 0
+        assert cell == ("0" if exact else f"{found['largest']:g} in {found['share']:.1e} of the values")

@@ -34,6 +34,7 @@ def parity(
 
     import torch
 
+    from fastcifar.augment.requirements import require_albumentations
     from fastcifar.dataset.statistics import channel_statistics
     from fastcifar.environment import describe_environment
     from fastcifar.parity.backends import albumentations_backend
@@ -54,6 +55,7 @@ def parity(
         "holds": not broken,
         "differences": [_as_dict(row) for row in found],
         "left_out": left_out,
+        "versions": {"albumentations": require_albumentations(), "dali": _dali_version()},
         "picture": str(picture),
         "environment": describe_environment(),
     }
@@ -78,6 +80,15 @@ def _backends(gpu: str | None) -> "tuple[list[Backend], list[str]]":
     if not gpu:
         left_out.append("no GPU here: its operators were not compared")
     return others, left_out
+
+
+def _dali_version() -> str | None:
+    from fastcifar.augment.requirements import require_dali
+
+    try:
+        return require_dali()
+    except FastcifarError:
+        return None
 
 
 def _load(dataset: str | None, data_dir: str | None) -> Any:
