@@ -14,7 +14,7 @@ import torch
 
 from fastcifar.augment.dali_backend import augment, random_motion
 from fastcifar.augment.normalisation import Colour
-from fastcifar.augment.policy import IMAGE_SIZE, AugmentPolicy, dropout_fill
+from fastcifar.augment.policy import AugmentPolicy, dropout_fill
 from fastcifar.augment.requirements import require_dali
 from fastcifar.loader.contract import Batch
 
@@ -59,8 +59,7 @@ def _graph(folder: str, policy: AugmentPolicy, mean: Colour, std: Colour):
         name="files", file_root=folder, shuffle_after_epoch=True, shuffle_after_epoch_seed=0, pad_last_batch=True
     )
     images = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
-    size = fn.constant(fdata=[float(IMAGE_SIZE)] * 2, shape=[2], dtype=types.FLOAT)
-    motion, _ = random_motion(policy, size)
+    motion, _ = random_motion(policy)
     levels = augment(images, motion, policy, dropout_fill(mean), gpu=False)
     normalised = fn.crop_mirror_normalize(
         levels,

@@ -7,6 +7,7 @@ Importing this file raises DeviceError where DALI is not installed.
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false, reportGeneralTypeIssues=false
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +31,11 @@ class Motion:
     """What happens to each image, as nodes of a DALI graph on the CPU; the parameters of `augment`."""
 
     flip: DataNode
-    """int32 []: 1 mirrors left to right."""
-    warps: DataNode
-    """bool []: the image is sampled through `matrix`; where it is False that would change nothing."""
+    """bool []: mirrored left to right."""
+    affine: DataNode
+    """bool []: moved by `matrix`."""
     matrix: DataNode
     """float32 [3, 3]: (x, y, 1) in the output, where pixel centres have whole coordinates, to the image."""
-    size: DataNode
-    """float32 [2]: height and width of the output."""
     hole_anchor: DataNode
     """float32 [2]: top row and left column of the hole, in pixels of the output."""
     hole_shape: DataNode
@@ -46,10 +45,9 @@ class Motion:
 
 
 FEEDS: dict[str, tuple[types.DALIDataType, int]] = {
-    "flip": (types.INT32, 0),
-    "warps": (types.BOOL, 0),
+    "flip": (types.BOOL, 0),
+    "affine": (types.BOOL, 0),
     "matrix": (types.FLOAT, 2),
-    "size": (types.FLOAT, 1),
     "hole_anchor": (types.FLOAT, 1),
     "hole_shape": (types.FLOAT, 1),
     "gray": (types.BOOL, 0),
@@ -65,29 +63,27 @@ def fed_motion() -> Motion:
 def motion_feeds(draws: AugmentDraws, policy: AugmentPolicy, size: int = IMAGE_SIZE) -> dict[str, np.ndarray]:
     """Our draws of a batch (on the CPU) as the arrays that `fed_motion` asks for, each [B, ...].
 
-    What `augment` leaves out of the graph, since it never happens under the policy, is left out here too.
+    What `augment` leaves out of the graph, since it never happens under the policy or at this size, is left out here
+    too.
 
     size: side of the output in pixels. Output pixel i has its centre at (i + .5) 32 / size of the moved image.
     """
-    count, step = len(draws.flip), IMAGE_SIZE / size
-    matrix = torch.zeros(count, 3, 3, dtype=torch.float64)
-    matrix[:, :2] = inverse_affine(draws)
-    matrix[:, :2, 2] += matrix[:, :2, :2].sum(2) * (step / 2 - 0.5)
-    matrix[:, :2, :2] *= step
-    matrix[:, 2, 2] = 1
-    # The first output pixel whose centre lies at or after a corner, in whole numbers as in reference.hole_mask.
-    corners = torch.stack([draws.hole_y, draws.hole_x], dim=1)
-    first, end = (
-        -((IMAGE_SIZE - 2 * size * place) // (2 * IMAGE_SIZE)) for place in (corners, corners + policy.dropout_size)
-    )
-    feeds = {
-        "warps": (draws.affine | (size != IMAGE_SIZE)).numpy(),
-        "matrix": matrix.float().numpy(),
-        "size": np.full((count, 2), size, dtype=np.float32),
-    }
+    feeds = {}
     if policy.flip > 0:
-        feeds["flip"] = draws.flip.int().numpy()
+        feeds["flip"] = draws.flip.numpy()
+    if size == IMAGE_SIZE and policy.affine > 0:
+        feeds["affine"] = draws.affine.numpy()
+    if size != IMAGE_SIZE or policy.affine > 0:
+        step = IMAGE_SIZE / size
+        matrix = torch.zeros(len(draws.flip), 3, 3, dtype=torch.float64)
+        matrix[:, :2] = inverse_affine(draws)
+        matrix[:, :2, 2] += matrix[:, :2, :2].sum(2) * (step / 2 - 0.5)
+        matrix[:, :2, :2] *= step
+        matrix[:, 2, 2] = 1
+        feeds["matrix"] = matrix.float().numpy()
     if policy.dropout > 0:
+        corners = torch.stack([draws.hole_y, draws.hole_x], dim=1)
+        first, end = (_first_pixel_at(corner, size) for corner in (corners, corners + policy.dropout_size))
         feeds["hole_anchor"] = first.float().numpy()
         feeds["hole_shape"] = ((end - first) * draws.dropout[:, None]).float().numpy()
     if policy.gray > 0:
@@ -95,95 +91,99 @@ def motion_feeds(draws: AugmentDraws, policy: AugmentPolicy, size: int = IMAGE_S
     return feeds
 
 
-def random_motion(policy: AugmentPolicy, size: DataNode) -> tuple[Motion, dict[str, DataNode]]:
+def _first_pixel_at(corner: torch.Tensor, size: int) -> torch.Tensor:
+    """The first output pixel whose centre lies at or after a corner, in whole numbers as in reference.hole_mask."""
+    return -((IMAGE_SIZE - 2 * size * corner) // (2 * IMAGE_SIZE))
+
+
+def random_motion(policy: AugmentPolicy, size: int = IMAGE_SIZE) -> tuple[Motion, dict[str, DataNode]]:
     """Parameters drawn by DALI's random operators under the policy's laws, seeded by the pipeline.
+
+    size: side of the output in pixels.
 
     Returns:
         The parameters, and the draws behind them under the names of `AugmentDraws`' fields.
     """
-    flip, affine, dropout, gray = (
-        fn.random.coin_flip(probability=p, dtype=types.BOOL)
-        for p in (policy.flip, policy.affine, policy.dropout, policy.gray)
-    )
-    reach, pixels = policy.rotate_degrees, IMAGE_SIZE * policy.shift
-    angle = _uniform(reach)
-    shift = _uniform(pixels, shape=[2])
-    scale_x = scale_y = _uniform(policy.scale) + 1.0
+    probabilities = _row(policy.flip, policy.affine, policy.dropout, policy.gray)
+    coins = fn.random.uniform(range=(0.0, 1.0), shape=[4]) < probabilities
+    pixels = IMAGE_SIZE * policy.shift
+    # Angle, scale x, scale y, shift x, shift y.
+    reach = _row(policy.rotate_degrees, policy.scale, policy.scale, pixels, pixels)
+    moves = fn.random.uniform(range=(-1.0, 1.0), shape=[5]) * reach * coins[1]
+    angle, shift = moves[0], moves[3:5]
     if policy.affine_law == "albumentations-2":
-        scale_y = _uniform(policy.scale) + 1.0
+        scale = moves[1:3] + 1.0
         # Cut towards 0, which DALI's own conversion to whole numbers, a rounding, does not do.
         shift = dali_math.floor(dali_math.max(shift, 0.0)) + dali_math.ceil(dali_math.min(shift, 0.0))
-    coin = fn.cast(affine, dtype=types.FLOAT)
-    angle, shift = angle * coin, shift * coin
-    scale_x, scale_y = ((scale - 1.0) * coin + 1.0 for scale in (scale_x, scale_y))
+    else:
+        scale = fn.stack(moves[1], moves[1]) + 1.0  # pyright: ignore[reportOperatorIssue]
     # Whole values: DALI's uniform(range=(0, 16), dtype=INT32) rounds, which halves the chance of both ends.
     places = [float(place) for place in range(IMAGE_SIZE - policy.dropout_size + 1)]
     corner = fn.random.uniform(values=places, shape=[2])
-
-    # To the whole number at or above corner * size / 32 - 1/2, as in `motion_feeds`; exact, since all are short.
-    ratio = size / float(IMAGE_SIZE)
+    # As in `_first_pixel_at`; exact in float32, since all numbers are short.
+    ratio = size / IMAGE_SIZE
     first, end = (dali_math.ceil(place * ratio - 0.5) for place in (corner, corner + float(policy.dropout_size)))
     motion = Motion(
-        flip=fn.cast(flip, dtype=types.INT32),
-        warps=affine | (size[0] != float(IMAGE_SIZE)),
-        matrix=_matrix(angle, fn.stack(scale_x, scale_y), shift, size),
-        size=size,
+        flip=coins[0],
+        affine=coins[1],
+        matrix=_matrix(angle, scale, shift, size),
         hole_anchor=first,
-        hole_shape=(end - first) * fn.cast(dropout, dtype=types.FLOAT),
-        gray=gray,
+        hole_shape=(end - first) * coins[2],
+        gray=coins[3],
     )
     draws = {
-        "flip": flip,
-        "affine": affine,
+        "flip": coins[0],
+        "affine": coins[1],
         "angle_degrees": angle,
-        "scale_x": scale_x,
-        "scale_y": scale_y,
+        "scale_x": scale[0],
+        "scale_y": scale[1],
         "shift_x": shift[0],
         "shift_y": shift[1],
-        "dropout": dropout,
+        "dropout": coins[2],
         "hole_x": corner[1],
         "hole_y": corner[0],
-        "gray": gray,
+        "gray": coins[3],
     }
     return motion, draws
 
 
-def _uniform(reach: float, **shape: list[int]) -> DataNode:
-    """Uniform on -reach .. reach; DALI refuses an empty range, so 0 comes from a product."""
-    return fn.random.uniform(range=(-1.0, 1.0), **shape) * reach
+def _row(*values: float) -> Any:
+    return types.Constant(np.array(values, dtype=np.float32))
 
 
-def _matrix(angle: DataNode, scale: DataNode, shift: DataNode, size: DataNode) -> DataNode:
-    """Motion.matrix from degrees, factors [x, y], pixels [x, y] and the output's size, undone in turn from the last."""
+def _matrix(angle: DataNode, scale: DataNode, shift: DataNode, size: int) -> DataNode:
+    """Motion.matrix from degrees, factors [x, y] and pixels [x, y], undone in turn from the last."""
     centre = [(IMAGE_SIZE - 1) / 2] * 2
-    chain = fn.transforms.scale(scale=float(IMAGE_SIZE) / size, center=[-0.5, -0.5])
-    chain = fn.transforms.translation(chain, offset=-shift)
+    chain = fn.transforms.translation(offset=-shift)
+    if size != IMAGE_SIZE:
+        to_stored_pixels = fn.transforms.scale(scale=[IMAGE_SIZE / size] * 2, center=[-0.5, -0.5])
+        chain = fn.transforms.combine(to_stored_pixels, chain)
     chain = fn.transforms.rotation(chain, angle=angle, center=centre)  # DALI's positive angles turn clockwise
     chain = fn.transforms.scale(chain, scale=1.0 / scale, center=centre)
     return fn.cat(chain, types.Constant(np.array([[0.0, 0.0, 1.0]], dtype=np.float32)), axis=0)
 
 
-def augment(images: DataNode, motion: Motion, policy: AugmentPolicy, fill: tuple[int, int, int], gpu: bool) -> DataNode:
-    """Flip, affine, dropout, gray: uint8 HWC images of 32 x 32 pixels to grey levels, uint8 HWC, of `motion.size`.
+def augment(
+    images: DataNode,
+    motion: Motion,
+    policy: AugmentPolicy,
+    fill: tuple[int, int, int],
+    gpu: bool,
+    size: int = IMAGE_SIZE,
+) -> DataNode:
+    """Flip, affine, dropout, gray: uint8 HWC images of 32 x 32 pixels to grey levels, uint8 HWC, of `size`.
 
-    For use in a function under `pipeline_def(enable_conditionals=True)`: images at rest skip the warp, and only
-    those that turn gray are converted. Operators whose probability is 0 are left out of the graph.
+    For use in a function under `pipeline_def(enable_conditionals=True)`: an operator runs on those images only
+    that it changes, except the erase, which is cheaper on all. Operators whose probability is 0 are left out.
 
     fill: grey levels of the hole.
     """
-    if policy.flip > 0:
-        images = fn.flip(images, horizontal=motion.flip)
-    matrix = motion.matrix.gpu() if gpu else motion.matrix
-    if motion.warps:
-        images = fn.experimental.warp_perspective(
-            images,
-            matrix,
-            size=motion.size,
-            pixel_origin="center",
-            inverse_map=True,
-            border_mode=BORDER_MODES[policy.border],
-            fill_value=[0.0, 0.0, 0.0],
-        )
+    if policy.flip > 0 and motion.flip:
+        images = fn.flip(images)
+    if size != IMAGE_SIZE:
+        images = _warp(images, motion.matrix, policy, gpu, size=[float(size)] * 2)
+    elif policy.affine > 0 and motion.affine:
+        images = _warp(images, motion.matrix, policy, gpu)
     if policy.dropout > 0:
         levels = [float(level) for level in fill]
         images = fn.erase(
@@ -193,6 +193,18 @@ def augment(images: DataNode, motion: Motion, policy: AugmentPolicy, fill: tuple
         luma = fn.color_space_conversion(images, image_type=types.RGB, output_type=types.GRAY)
         images = fn.cat(luma, luma, luma, axis=2)
     return images
+
+
+def _warp(images: DataNode, matrix: DataNode, policy: AugmentPolicy, gpu: bool, **size: list[float]) -> DataNode:
+    return fn.experimental.warp_perspective(
+        images,
+        matrix.gpu() if gpu else matrix,
+        pixel_origin="center",
+        inverse_map=True,
+        border_mode=BORDER_MODES[policy.border],
+        fill_value=[0.0, 0.0, 0.0],
+        **size,
+    )
 
 
 def normalise(

@@ -26,7 +26,7 @@ from fastcifar.loader.resident import as_tensor, check_arrays
 
 require_dali()
 
-from nvidia.dali import fn, pipeline_def, types  # noqa: E402
+from nvidia.dali import pipeline_def  # noqa: E402
 from nvidia.dali.pipeline import Pipeline  # noqa: E402
 
 PREFETCH = 2
@@ -83,13 +83,15 @@ class DaliLoader(EpochLoader):
         check_arrays(as_tensor(images), self._labels)
         self._source = make_source(images, encoded, self._device)
         self._mean, self._std, self._threads, self._own_draws = mean, std, threads, own_draws
-        self._pipeline = self._build(seed=0)
+        self._pipelines: dict[int, Pipeline] = {}  # by image size
 
     def __iter__(self) -> Iterator[Batch]:
         """See `Loader`."""
         if self._own_draws:
-            self._pipeline = self._build(_epoch_seed(self._seed, self._epoch))
+            self._pipelines = {self._image_size: self._build(_epoch_seed(self._seed, self._epoch))}
             self._skip(self._resume_at)
+        elif self._image_size not in self._pipelines:
+            self._pipelines[self._image_size] = self._build(seed=0)
         requests, under_way = self._requests(torch.device("cpu")), deque[torch.Tensor]()
         try:
             for request in requests:
@@ -116,23 +118,20 @@ class DaliLoader(EpochLoader):
     def _outputs(self) -> torch.Tensor:
         stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
         try:
-            (images,) = self._pipeline.outputs(cuda_stream=stream)
+            (images,) = self._pipelines[self._image_size].outputs(cuda_stream=stream)
         except RuntimeError as error:
-            self._pipeline = self._build(seed=0)  # the failed one cannot be used again
+            del self._pipelines[self._image_size]  # it cannot be used again
             raise DataError(f"DALI: {_cause(error)}", "were images changed or removed during the run?") from None
         return torch.from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
 
     def _schedule(self, request: BatchRequest) -> None:
-        indices = torch.as_tensor(request.indices)
-        self._pipeline.feed_input(FEED, self._source.batch(indices.numpy()))
-        if self._own_draws:
-            feeds = {"size": np.full((len(indices), 2), request.image_size, dtype=np.float32)}
-        else:
+        indices, pipeline = torch.as_tensor(request.indices), self._pipelines[request.image_size]
+        pipeline.feed_input(FEED, self._source.batch(indices.numpy()))
+        if not self._own_draws:
             draws = sample_draws(self._policy, self._seed, request.epoch, indices)
-            feeds = motion_feeds(draws, self._policy, request.image_size)
-        for name, values in feeds.items():
-            self._pipeline.feed_input(name, values)
-        self._pipeline.schedule_run()
+            for name, values in motion_feeds(draws, self._policy, request.image_size).items():
+                pipeline.feed_input(name, values)
+        pipeline.schedule_run()
 
     def _skip(self, batches: int) -> None:
         for _ in range(batches):
@@ -149,6 +148,7 @@ class DaliLoader(EpochLoader):
             self._dtype,
             gpu,
             self._own_draws,
+            self._image_size,
             batch_size=self.batch_size,
             num_threads=self._threads,
             device_id=(self._device.index or 0) if gpu else None,
@@ -168,12 +168,10 @@ def _graph(
     dtype: torch.dtype,
     gpu: bool,
     own_draws: bool,
+    size: int,
 ):
-    if own_draws:
-        motion, _ = random_motion(policy, fn.external_source(name="size", dtype=types.FLOAT, ndim=1))
-    else:
-        motion = fed_motion()
-    return normalise(augment(source.node(), motion, policy, dropout_fill(mean), gpu), mean, std, dtype)
+    motion = random_motion(policy, size)[0] if own_draws else fed_motion()
+    return normalise(augment(source.node(), motion, policy, dropout_fill(mean), gpu, size), mean, std, dtype)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from fastcifar.augment.dali_backend import augment, fed_motion, motion_feeds, normalise
 from fastcifar.augment.draws import AugmentDraws
-from fastcifar.augment.policy import AugmentPolicy
+from fastcifar.augment.policy import IMAGE_SIZE, AugmentPolicy
 
 from nvidia.dali import fn, pipeline_def, types  # isort: skip - the import above says what to do without DALI
 from nvidia.dali.data_node import DataNode  # isort: skip
@@ -20,15 +20,20 @@ Colour = tuple[float, float, float]
 
 
 def levels(
-    images: np.ndarray, draws: AugmentDraws, policy: AugmentPolicy, fill: tuple[int, int, int], device: str
+    images: np.ndarray,
+    draws: AugmentDraws,
+    policy: AugmentPolicy,
+    fill: tuple[int, int, int],
+    device: str,
+    size: int = IMAGE_SIZE,
 ) -> np.ndarray:
-    """Flip, affine, dropout, gray: uint8 [B, 32, 32, 3] to grey levels of the same shape and type."""
+    """Flip, affine, dropout, gray: uint8 [B, 32, 32, 3] to grey levels, uint8 [B, size, size, 3]."""
 
     @pipeline_def(enable_conditionals=True)
     def graph():
-        return augment(_images(device), fed_motion(), policy, fill, device == "cuda")
+        return augment(_images(device), fed_motion(), policy, fill, device == "cuda", size)
 
-    return _run(graph, {"images": images, **motion_feeds(draws, policy)}, device)
+    return _run(graph, {"images": images, **motion_feeds(draws, policy, size)}, device)
 
 
 def normalised(images: np.ndarray, mean: Colour, std: Colour, device: str) -> np.ndarray:

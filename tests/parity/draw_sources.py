@@ -60,7 +60,7 @@ def dali_motion(
     draws_alone: leave the motion out of the graph.
     """
     skip_without(require_dali)
-    from nvidia.dali import pipeline_def, types
+    from nvidia.dali import pipeline_def
 
     from fastcifar.augment.dali_backend import random_motion
 
@@ -68,8 +68,7 @@ def dali_motion(
 
     @pipeline_def
     def graph():
-        output_size: Any = types.Constant(np.full(2, size, dtype=np.float32))
-        motion, draws = random_motion(policy, output_size)
+        motion, draws = random_motion(policy, size)
         parts = [{} if draws_alone else vars(motion), draws]
         names[:] = [list(part) for part in parts]
         return tuple(node for part in parts for node in part.values())
