@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_FOR_TESTS := $(VENV)/.installed-for-tests
+COMPILED := $(shell find kernels -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cmake' -o -name CMakeLists.txt)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo train test bench lint clean
@@ -39,11 +40,11 @@ $(BIN)/python:
 	  echo 'fastcifar needs Python 3.11 or newer: make PYTHON=python3.12 ...' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'no venv module: apt install python3-venv' >&2; exit 2; }
 
-# Editable, so that a pulled change needs no second install; the stamps make a second call quick.
-$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+# Editable, so that a pulled change needs no second install but where it is C++; the stamps make a second call quick.
+$(INSTALLED): pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(INSTALLED_FOR_TESTS): pyproject.toml constraints.txt | $(BIN)/python
+$(INSTALLED_FOR_TESTS): pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $(INSTALLED) $@

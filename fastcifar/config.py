@@ -62,12 +62,15 @@ class OptimizerConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4  # of convolution and linear weights; biases and batch-norm have none
     bias_lr_scale: float = 16.0  # learning rate of biases and batch-norm over that of the weights
+    backend: str = "auto"  # auto | fused (one launch, the average included) | torch | apex (NVIDIA's)
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "above 0")
         _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "0 to below 1")
         _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
         _require(self.bias_lr_scale > 0, "optimizer.bias_lr_scale", self.bias_lr_scale, "above 0")
+        kinds = ("auto", "fused", "torch", "apex")
+        _require(self.backend in kinds, "optimizer.backend", self.backend, ", ".join(kinds))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fastcifar.errors import DeviceError, FastcifarError
 from fastcifar.paths import cache_dir, runs_dir
 from fastcifar.runtime import choose_runtime
 from fastcifar.settings import resolve
+from fastcifar_kernels.backend import Backend, backends
 
 # How to install each, from a checkout.
 OPTIONAL_PACKAGES = {
@@ -52,6 +53,7 @@ def examine() -> list[Finding]:
         _gpu(environment["gpu"]),
     ]
     findings += _choices()
+    findings += [_kernel(backend) for backend in backends()]
     findings += [_compiler(), _data(), _writable("cache", cache_dir()), _writable("runs", runs_dir())]
     findings += [_checked("dali", require_dali), _checked("albumentations", require_albumentations)]
     findings += [_optional(name, install) for name, install in OPTIONAL_PACKAGES.items()]
@@ -86,6 +88,15 @@ def _choices() -> list[Finding]:
         Finding(name, "note" if choice.disappoints else "ok", choice.used, choice.reason)
         for name, choice in runtime.choices.items()
     ]
+
+
+def _kernel(backend: Backend) -> Finding:
+    """What serves a fused operator's tensors on one type of device."""
+    topic = f"{backend.operator} on {backend.device}"
+    if backend.used != "none":
+        return Finding(topic, "ok", f"{backend.used}: {backend.reason}")
+    mend = {"cpu": "install g++, then `pip install .` again"}.get(backend.device, "")
+    return Finding(topic, "note", f"plain torch: {backend.reason}", mend)
 
 
 def _compiler() -> Finding:

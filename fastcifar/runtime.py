@@ -14,8 +14,13 @@ from fastcifar.allocator import allocator_state
 from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
 from fastcifar.settings import ResolvedConfig
+from fastcifar_kernels.backend import Backend, backends
 
-KEYS_BEHIND = {"amp": ("runtime.amp", "runtime.amp_dtype"), "compile": ("runtime.compile",)}
+KEYS_BEHIND = {
+    "amp": ("runtime.amp", "runtime.amp_dtype"),
+    "compile": ("runtime.compile",),
+    "optimizer": ("optimizer.backend",),
+}
 """The settings whose asking by name a disappointed choice answers to."""
 
 
@@ -85,6 +90,7 @@ def choose_runtime(config: RuntimeConfig) -> Runtime:
         "compile": compile_choice,
         "threads": threads_choice,
         "allocator": Choice("auto", allocator, allocator_reason),
+        **{one.operator: _kernel_choice(one) for one in backends() if one.device == device.type},
     }
     return Runtime(device, dtype, compiles, threads, choices)
 
@@ -121,6 +127,11 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _kernel_choice(backend: Backend) -> Choice:
+    used = "plain torch" if backend.used == "none" else backend.used
+    return Choice("auto", used, backend.reason)
 
 
 def _choose_device(requested: str) -> tuple[torch.device, Choice]:

@@ -123,6 +123,8 @@ def test_files_stay_small() -> None:
     long = {
         str(path.relative_to(ROOT)): count
         for path in sources
-        if path.suffix in {".py", ".cpp", ".cu", ".h"} and (count := len(path.read_text().splitlines())) > MAX_LINES
+        if path.suffix in {".py", ".cpp", ".cu", ".h"}
+        and "third_party" not in path.parts
+        and (count := len(path.read_text().splitlines())) > MAX_LINES
     }
     assert long == {}

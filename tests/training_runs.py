@@ -13,6 +13,7 @@ from fastcifar.settings import resolve
 from fastcifar.training.checkpoint import load_weights
 from fastcifar.training.material import Material
 from fastcifar.training.observer import EpochRecord, Observer
+from fastcifar.training.optimizer_choice import with_optimizer
 from fastcifar.training.runs import train_runs
 
 SETTINGS = [
@@ -33,7 +34,8 @@ def make_material(dataset: Dataset, *settings: str) -> Material:
     resolved = resolve("demo", settings=[*SETTINGS, *settings], environment={})
     statistics = channel_statistics(dataset.train.images)
     choice = LoaderChoice(resolved.config.loader.kind.replace("auto", "resident"), "test")
-    return Material(resolved, choose_runtime(resolved.config.runtime), dataset, statistics, choice)
+    runtime = with_optimizer(choose_runtime(resolved.config.runtime), resolved.config.optimizer)
+    return Material(resolved, runtime, dataset, statistics, choice)
 
 
 class Recorder(Observer):

@@ -48,6 +48,7 @@ def train(
     device: Annotated[str | None, _option("--device", "auto, cpu, cuda or cuda:N.", SPEED)] = None,
     amp: Annotated[bool | None, _option("--amp/--no-amp", "Mixed precision.", SPEED)] = None,
     compile: Annotated[bool | None, _option("--compile/--no-compile", "torch.compile.", SPEED)] = None,
+    optimizer: Annotated[str | None, _option("--optimizer", "SGD of auto, fused, torch or apex.", SPEED)] = None,
     threads: Annotated[int | None, _option("--threads", "CPU threads.", SPEED)] = None,
     deterministic: Annotated[
         bool | None, _option("--deterministic", "Algorithms that repeat to the bit, where torch has them.", SPEED)
@@ -79,6 +80,7 @@ def train(
         "runtime.device": ("--device", device),
         "runtime.amp": ("--amp" if amp else "--no-amp", amp),
         "runtime.compile": ("--compile" if compile else "--no-compile", compile),
+        "optimizer.backend": ("--optimizer", optimizer),
         "runtime.threads": ("--threads", threads),
         "runtime.deterministic": ("--deterministic", deterministic),
         "runtime.strict": ("--strict", strict),
@@ -107,11 +109,12 @@ def train(
     from fastcifar.process import started_at
     from fastcifar.runtime import choose_runtime, disappointments
     from fastcifar.training.material import check_before_loading, load_material
+    from fastcifar.training.optimizer_choice import with_optimizer
     from fastcifar.training.runs import train_runs
     from fastcifar.training.trainer import Interrupted
 
     observer = make_observer(quiet, as_json)
-    runtime = choose_runtime(resolved.config.runtime)
+    runtime = with_optimizer(choose_runtime(resolved.config.runtime), resolved.config.optimizer)
     if runtime.device.type == "cpu":
         relaunch_with_tuned_malloc()
     parent = output or runs_dir()

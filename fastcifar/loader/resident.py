@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from fastcifar.augment import fused
 from fastcifar.augment.draws import sample_draws
 from fastcifar.augment.policy import IDENTITY, IMAGE_SIZE, AugmentPolicy
 from fastcifar.augment.reference import apply_draws
@@ -39,12 +40,14 @@ class AugmentedArrays(Dataset[Batch]):
 
     def __getitem__(self, index: BatchRequest) -> Batch:
         chosen = torch.as_tensor(index.indices)
+        labels = self.labels.index_select(0, chosen)
+        wanted = (self.policy, self.mean, self.std, index.image_size, self.dtype)
+        if fused.serves(self.images.device):
+            return fused.apply(self.images, chosen, self.seed, index.epoch, *wanted), labels
         draws = None
         if not self.policy.is_identity:
             draws = sample_draws(self.policy, self.seed, index.epoch, chosen)
-        stored = self.images.index_select(0, chosen)
-        images = apply_draws(stored, draws, self.policy, self.mean, self.std, index.image_size, self.dtype)
-        return images, self.labels.index_select(0, chosen)
+        return apply_draws(self.images.index_select(0, chosen), draws, *wanted), labels
 
 
 class ResidentLoader(EpochLoader):

@@ -1,16 +1,26 @@
 """SGD with Nesterov momentum and its two parameter groups."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from fastcifar.config import OptimizerConfig
+from fastcifar.training.averaging import WeightAverage
+from fastcifar_kernels.sgd_ema.optimizer import SGDEMA
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.SGD:
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, backend: str = "torch", average: WeightAverage | None = None
+) -> torch.optim.Optimizer:
     """SGD over the trainable parameters of `model`.
 
     Matrices and convolution kernels decay; biases and batch-norm parameters do not, and their learning rate is
     `bias_lr_scale` times as high. Each group carries its factor as `lr_scale` for `set_learning_rate`.
+
+    Args:
+        backend: "torch", "fused" or "apex", as `choose_optimizer` found that it can be had.
+        average: of `model`; moved in the same launch as the parameters where the backend is "fused".
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -25,13 +35,19 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.SG
             "lr_scale": config.bias_lr_scale,
         },
     ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        fused=True,
-    )
+    groups = [group for group in groups if group["params"]]
+    settings: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "momentum": config.momentum,
+        "nesterov": config.momentum > 0,
+    }
+    if backend == "fused":
+        return SGDEMA(groups, **settings, averages=average.pairs() if average else ())
+    if backend == "apex":
+        from apex.optimizers import FusedSGD  # pyright: ignore[reportMissingImports]
+
+        return FusedSGD(groups, **settings)
+    return torch.optim.SGD(groups, **settings, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -8,7 +8,7 @@ from fastcifar.errors import UsageError
 from fastcifar.settings import ResolvedConfig, apply_overrides
 from fastcifar.training.run_log import read_resolved_config
 
-CHANGEABLE = ("data.dir", "data.offline", "loader.", "training.log_every", "runtime.")
+CHANGEABLE = ("data.dir", "data.offline", "loader.", "optimizer.backend", "training.log_every", "runtime.")
 """What may differ in a resumed run: where and how fast it runs, never what is trained on what."""
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from fastcifar.runtime import Runtime
 from fastcifar.training.averaging import WeightAverage
 from fastcifar.training.optimizer import set_learning_rate
+from fastcifar_kernels.sgd_ema.optimizer import SGDEMA
 
 
 class TrainingStep:
@@ -43,13 +44,15 @@ class TrainingStep:
         """
         set_learning_rate(self.optimizer, learning_rate)
         loss, correct = self.forward_backward(images, labels)
+        if self.average is not None and isinstance(self.optimizer, SGDEMA):
+            self.optimizer.share = self.average.next_share()
         if self.scaler is None:
             self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
+        if self.average is not None and not isinstance(self.optimizer, SGDEMA):
             self.average.update()
         return loss, correct
 

@@ -63,6 +63,7 @@ class Trainer:
     """Trains one network with one seed.
 
     Args:
+        runtime: with the choice of an optimizer (`with_optimizer`).
         train_loader, eval_loader: batches on the runtime's device.
         model: on the device, channels_last.
         weights_metadata: stored with every weights file, and what a resumed run must agree with.
@@ -92,7 +93,7 @@ class Trainer:
         )
         decay = config.training.ema_decay
         self.average = WeightAverage(model, decay) if decay else None
-        optimizer = build_optimizer(model, config.optimizer)
+        optimizer = build_optimizer(model, config.optimizer, runtime.choices["optimizer"].used, self.average)
         self.step = TrainingStep(model, optimizer, self.average, runtime, config.training.label_smoothing)
         self.losses = torch.zeros(len(train_loader), device=runtime.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=runtime.device)

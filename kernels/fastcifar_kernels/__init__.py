@@ -1,1 +1,1 @@
-"""Fused operators for fastcifar. It imports torch, never fastcifar; importing it loads nothing yet."""
+"""Fused operators for fastcifar. It imports torch, never fastcifar; each operator registers itself when imported."""

@@ -1,0 +1,75 @@
+"""The compiled libraries, and which backend serves which operator on which device, and why."""
+
+import ctypes
+import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import fastcifar_kernels
+
+NAMESPACE = "fastcifar_kernels"
+"""Of the operators: `torch.ops.fastcifar_kernels.<operator>`."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What serves an operator on one type of device.
+
+    Attributes:
+        operator: its name in `torch.ops.fastcifar_kernels`.
+        device: "cpu" or "cuda".
+        used: "c++", "cuda c++", "triton", or "none": plain torch serves, in fastcifar itself.
+        reason: why that one.
+    """
+
+    operator: str
+    device: str
+    used: str
+    reason: str
+
+
+@functools.cache
+def load_library(device: str) -> str:
+    """Load the library of "cpu" or "cuda" kernels, once; "" where that worked, else why it did not."""
+    name = f"fastcifar_kernels_{device}"
+    folders = [Path(folder) for folder in fastcifar_kernels.__path__]  # two, where the installation is editable
+    found = next((folder / f"{name}.so" for folder in folders if (folder / f"{name}.so").exists()), None)
+    if found is None:
+        said = [(folder / f"{name}.txt").read_text().strip() for folder in folders if (folder / f"{name}.txt").exists()]
+        return said[0] if said else "the package was not built, only copied"
+    if device == "cuda" and torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    try:
+        library = ctypes.CDLL(str(found))  # torch.ops.load_library does the same, but hides the linker's reason
+    except OSError as error:
+        return f"{found.name} does not load: {error}"
+    if device == "cuda" and not library.fastcifar_kernels_cuda_usable():
+        return "the NVIDIA driver is older than the CUDA that built the library"
+    return ""
+
+
+def choose(operator: str, *, triton: bool) -> dict[str, Backend]:
+    """The backend of each device for an operator of both libraries; loads what is there.
+
+    triton: whether the operator has a Triton kernel, which serves CUDA tensors where the library cannot.
+    """
+    missing = load_library("cpu")
+    cpu = Backend(operator, "cpu", "none", missing) if missing else Backend(operator, "cpu", "c++", "the library loads")
+    missing = load_library("cuda")
+    if not missing:
+        cuda = Backend(operator, "cuda", "cuda c++", "the library loads")
+    elif triton and torch.version.cuda is not None and importlib.util.find_spec("triton") is not None:
+        cuda = Backend(operator, "cuda", "triton", missing)
+    else:
+        cuda = Backend(operator, "cuda", "none", missing)
+    return {"cpu": cpu, "cuda": cuda}
+
+
+def backends() -> list[Backend]:
+    """What serves every operator here."""
+    from fastcifar_kernels import augment, sgd_ema
+
+    return [backend for operator in (augment, sgd_ema) for backend in operator.BACKENDS.values()]
