@@ -30,6 +30,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(benchmark.group)
             for line in side_by_side.table(benchmark.extra_info["side_by_side"]):
                 terminalreporter.write_line(line)
+        for name, time_us in benchmark.extra_info.get("microseconds", {}).items():
+            terminalreporter.write_line(f"{benchmark.name:<44} {name:<22} {time_us:>10,.1f} microseconds")
         images = benchmark.extra_info.get("images")
         if images is None:
             continue

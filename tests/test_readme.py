@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from statistics import median
 
 import pytest
 from typer.main import get_command
@@ -41,7 +42,8 @@ def test_commands_are_real(command: str) -> None:
 
 
 def test_every_recipe_is_named() -> None:
-    table = set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE))
+    recipes = README.split("| recipe |")[1].split("\n\n")[0]
+    table = set(re.findall(r"^\| `(\w+)`", recipes, re.MULTILINE))
     assert table == set(recipe_names())
 
 
@@ -69,3 +71,26 @@ def test_the_parity_table_is_what_was_recorded() -> None:
         cell = row.split(" | ")[("dali", "torch").index(found["backend"])]
         exact = found["largest"] == 0
         assert cell == ("0" if exact else f"{found['largest']:g} in {found['share']:.1e} of the values")
+
+
+def test_the_speeds_are_those_that_were_recorded() -> None:
+    rates = json.loads((ROOT / "benchmarks/results/augment-2cpu-5rounds.json").read_text())["side_by_side"]["rates"]
+    baseline = rates["albumentations, 2 workers"]["images_per_s"]
+
+    def ratio(name: str) -> float:
+        return median(own / first for own, first in zip(rates[name]["images_per_s"], baseline, strict=True))
+
+    for name, text in {"resident": "`resident` 56.9", "workers, 2 workers": "`workers` 12.5"}.items():
+        assert text in README
+        assert f"{ratio(f'fastcifar {name}'):.1f}" in text
+    assert f"`dali` {ratio('fastcifar dali, arrays'):.1f} from\narrays" in README
+    assert f"{ratio('fastcifar dali, png'):.1f} from PNG" in README
+    assert f"torchvision {ratio('torchvision v2, 2 workers'):.2f}" in README
+    kernels = json.loads((ROOT / "benchmarks/results/kernels-2cpu.json").read_text())
+    rate = {
+        row["subject"]: row["images_per_second"]
+        for row in kernels["augment"]
+        if "all threads, 32 pixels, float32" in row["group"]
+    }
+    assert f"{rate['fused'] / rate['reference']:.1f} times plain torch at 32 pixels, float32" in README
+    assert f"{kernels['sgd_ema'][1]['ratio']} times `SGD(foreach=True)`" in README
