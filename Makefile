@@ -21,8 +21,8 @@ demo: $(INSTALLED) ## train on the built-in data set: no GPU, no download, two m
 train: $(INSTALLED) ## train on CIFAR-10 (FASTCIFAR_DATA_DIR, ./data or the cache); ARGS="--target 85" adds flags
 	$(BIN)/fastcifar train --amp --compile $(ARGS)
 
-test: $(INSTALLED_FOR_TESTS) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED_FOR_TESTS) ## run the tests on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 bench: $(INSTALLED_FOR_TESTS) ## run the benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
