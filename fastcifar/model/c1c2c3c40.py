@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from fastcifar.model.layers import Convolution, DepthwiseSeparable, Stem
+from fastcifar.model.layers import Chain, Convolution, DepthwiseSeparable, Layer, Stem
 
 
 class C1C2C3C40(nn.Module):
@@ -37,8 +37,8 @@ def speed(classes: int = 10) -> C1C2C3C40:
     return C1C2C3C40(
         stem=Stem(24),
         c1=Convolution(24, 32, stride=2),
-        c2=nn.Sequential(Convolution(32, 48), Convolution(48, 64, stride=2)),
-        c3=nn.Sequential(Convolution(64, 96), DepthwiseSeparable(96, 96, stride=2)),
+        c2=Chain(Convolution(32, 48), Convolution(48, 64, stride=2)),
+        c3=Chain(Convolution(64, 96), DepthwiseSeparable(96, 96, stride=2)),
         c4=DepthwiseSeparable(96, 96, dilation=2, residual=True),
         width=96,
         classes=classes,
@@ -48,15 +48,15 @@ def speed(classes: int = 10) -> C1C2C3C40:
 def accuracy(classes: int = 10) -> C1C2C3C40:
     """Made to go high: residual depthwise-separable layers, and so depth, for the same budget."""
 
-    def residual(width: int, count: int, dilation: int = 1) -> list[nn.Module]:
+    def residual(width: int, count: int, dilation: int = 1) -> list[Layer]:
         return [DepthwiseSeparable(width, width, dilation=dilation, residual=True) for _ in range(count)]
 
     return C1C2C3C40(
         stem=Stem(32),
-        c1=nn.Sequential(*residual(32, 2), DepthwiseSeparable(32, 64, stride=2)),
-        c2=nn.Sequential(*residual(64, 4), DepthwiseSeparable(64, 128, stride=2)),
-        c3=nn.Sequential(*residual(128, 4), DepthwiseSeparable(128, 128, stride=2)),
-        c4=nn.Sequential(*residual(128, 1, dilation=2), *residual(128, 1)),
+        c1=Chain(*residual(32, 2), DepthwiseSeparable(32, 64, stride=2)),
+        c2=Chain(*residual(64, 4), DepthwiseSeparable(64, 128, stride=2)),
+        c3=Chain(*residual(128, 4), DepthwiseSeparable(128, 128, stride=2)),
+        c4=Chain(*residual(128, 1, dilation=2), *residual(128, 1)),
         width=128,
         classes=classes,
     )

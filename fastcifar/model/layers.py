@@ -1,11 +1,40 @@
-"""The building blocks: each is one convolution (or a depthwise-pointwise pair), batch-norm and ReLU."""
+"""The building blocks, each a convolution (or a depthwise-pointwise pair), batch-norm and ReLU; and their chain."""
+
+from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastcifar.model.pending import Moments, Pending, pending
+from fastcifar_kernels.depthwise_pointwise import depthwise_pointwise
+from fastcifar_kernels.depthwise_pointwise.plan import fuses
 
-class Convolution(nn.Module):
+
+class Layer(nn.Module):
+    """A convolution (or a pair of them) -> batch-norm -> ReLU; with `residual` the input is added before the ReLU."""
+
+    norm: nn.BatchNorm2d
+    residual: bool
+
+    def convolve(self, x: Tensor | Pending) -> tuple[Tensor, Moments | None]:
+        """The convolution's result, and its moments where the kernel that made it has them."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activate(*self.convolve(x), x)
+
+    def activate(self, y: Tensor, moments: Moments | None, x: Tensor | Pending) -> Tensor:
+        """What follows the convolution of x to y."""
+        residual = x if self.residual and isinstance(x, Tensor) else None
+        if moments is not None:
+            return pending(y, self.norm, moments).computed(residual)
+        y = self.norm(y)
+        return F.relu(y if residual is None else y + residual, inplace=True)
+
+
+class Convolution(Layer):
     """3x3 convolution -> batch-norm -> ReLU; [B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)].
 
     Args:
@@ -21,16 +50,16 @@ class Convolution(nn.Module):
             # The first channels start as a copy of the input, so that gradients reach the front at once.
             nn.init.dirac_(self.conv.weight.data[:inputs])
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv(x))
-        return F.relu(y + x if self.residual else y, inplace=True)
+    def convolve(self, x: Tensor | Pending) -> tuple[Tensor, Moments | None]:
+        return self.conv(x.computed() if isinstance(x, Pending) else x), None
 
 
-class DepthwiseSeparable(nn.Module):
+class DepthwiseSeparable(Layer):
     """Depthwise 3x3 -> pointwise 1x1 -> batch-norm -> ReLU, with nothing between the two convolutions.
 
     [B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]. A normalisation between the convolutions would
-    need the depthwise result's statistics before the pointwise one can start, and so forbid fusing the two.
+    need the depthwise result's statistics before the pointwise one can start, and so forbid fusing the two. Where
+    `fastcifar_kernels.depthwise_pointwise` is faster, both run in its one kernel.
 
     Args:
         residual: add the input before the ReLU (needs in == out and stride 1).
@@ -39,15 +68,56 @@ class DepthwiseSeparable(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1, residual: bool = False) -> None:
         super().__init__()
         self.residual = _checked_residual(residual, inputs, outputs, stride)
+        self.stride, self.dilation = stride, dilation
         self.depthwise = nn.Conv2d(
             inputs, inputs, 3, stride, padding=dilation, dilation=dilation, groups=inputs, bias=False
         )
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
 
+    def fuses(self, x: Tensor) -> bool:
+        """Whether the fused kernel serves this input."""
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        images, channels, height, width = x.shape
+        sizes = (images, height, width, channels, self.pointwise.out_channels, self.stride, self.dilation)
+        return fuses(sizes, dtype, x.device)
+
+    def convolve(self, x: Tensor | Pending) -> tuple[Tensor, Moments | None]:
+        y, scale, shift = x if isinstance(x, Pending) else (x, None, None)
+        if not self.fuses(y):
+            return self.pointwise(self.depthwise(x.computed() if isinstance(x, Pending) else x)), None
+        # Eagerly, torch's own batch-norm beats the separate steps that a compiler would fuse.
+        statistics = self.norm.training and torch.compiler.is_compiling()
+        y, *moments = depthwise_pointwise(
+            y,
+            self.depthwise.weight,
+            self.pointwise.weight,
+            stride=self.stride,
+            dilation=self.dilation,
+            scale=scale,
+            shift=shift,
+            statistics=statistics,
+        )
+        return y, Moments(*moments) if statistics else None
+
+
+class Chain(nn.Sequential):
+    """Layers in a row. Compiled, it leaves a layer's batch-norm and ReLU to the fused kernel of the next, if any."""
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.pointwise(self.depthwise(x)))
-        return F.relu(y + x if self.residual else y, inplace=True)
+        layers = cast(list[Layer], list(self))
+        given: Tensor | Pending = x
+        for layer, following in pairwise(layers):
+            y, moments = layer.convolve(given)
+            if not layer.residual and torch.compiler.is_compiling() and _loads_pending(following, y):
+                given = pending(y, layer.norm, moments)
+            else:
+                given = layer.activate(y, moments, given)
+        return layers[-1].activate(*layers[-1].convolve(given), given)
 
 
 class Stem(nn.Module):
@@ -82,6 +152,11 @@ class Stem(nn.Module):
         assert self.conv.bias is not None
         self.conv.bias.zero_()
         self.conv.weight.requires_grad_(False)
+
+
+def _loads_pending(layer: Layer, y: Tensor) -> bool:
+    """A residual layer needs its input itself, too."""
+    return isinstance(layer, DepthwiseSeparable) and not layer.residual and layer.fuses(y)
 
 
 def _checked_residual(residual: bool, inputs: int, outputs: int, stride: int) -> bool:

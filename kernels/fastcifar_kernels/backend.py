@@ -61,15 +61,30 @@ def choose(operator: str, *, triton: bool) -> dict[str, Backend]:
     missing = load_library("cuda")
     if not missing:
         cuda = Backend(operator, "cuda", "cuda c++", "the library loads")
-    elif triton and torch.version.cuda is not None and importlib.util.find_spec("triton") is not None:
+    elif triton and not triton_missing():
         cuda = Backend(operator, "cuda", "triton", missing)
     else:
         cuda = Backend(operator, "cuda", "none", missing)
     return {"cpu": cpu, "cuda": cuda}
 
 
+def triton_missing() -> str:
+    """ "" where Triton can serve CUDA tensors, else why it cannot."""
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    return "" if importlib.util.find_spec("triton") is not None else "triton is not installed"
+
+
+def triton_only(operator: str, on_cpu: str) -> dict[str, Backend]:
+    """The backend of each device for an operator written in Triton; on_cpu: why torch itself serves CPUs."""
+    missing = triton_missing()
+    cuda = Backend(operator, "cuda", "none" if missing else "triton", missing or "triton is installed")
+    return {"cpu": Backend(operator, "cpu", "none", on_cpu), "cuda": cuda}
+
+
 def backends() -> list[Backend]:
     """What serves every operator here."""
-    from fastcifar_kernels import augment, sgd_ema
+    from fastcifar_kernels import augment, depthwise_pointwise, sgd_ema
 
-    return [backend for operator in (augment, sgd_ema) for backend in operator.BACKENDS.values()]
+    operators = (augment, depthwise_pointwise, sgd_ema)
+    return [backend for operator in operators for backend in operator.BACKENDS.values()]

@@ -1,0 +1,166 @@
+"""Fused or plain: which of the two serves a call, with which tiles, and why.
+
+Measured plans come first: `load` reads a table that was timed on this very GPU. Without one a model decides. It takes
+the longer of the time to move the bytes and the time to issue the instructions, plus the start of each kernel, forward
+and backward with the batch-norm behind it, and asks for a clear gain; its constants are those of kernels/README.md.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastcifar_kernels import backend
+from fastcifar_kernels.depthwise_pointwise.shape import Shape, Tiles, Tiling, default_tiling
+
+MOST_OUTPUTS = 256
+"""The backward kernel keeps a whole row of outputs on the chip."""
+CLEAR_GAIN = 1.2
+"""What the model must promise, since it has never met the GPU."""
+LAUNCH_S = 2e-6
+FORWARD_INSTRUCTIONS, BACKWARD_INSTRUCTIONS = 42, 65
+"""Of a thread, to an element of the depthwise result, without the prologue; the tests hold the kernels to them."""
+INPUT_INSTRUCTIONS = {1: 42, 2: 22}
+"""Of the depthwise backward kernel, to an element of x, by stride."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What serves one shape.
+
+    Attributes:
+        fused: the operator's kernels rather than two convolutions.
+        reason: why, in a clause.
+        tiling: the kernels' tiles.
+    """
+
+    fused: bool
+    reason: str
+    tiling: Tiling
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A GPU as the model sees it: bytes/s from and to memory, instructions/s of all its threads together."""
+
+    bandwidth: float
+    issue_rate: float
+
+    @staticmethod
+    def of(device: torch.device) -> "Machine":
+        found = torch.cuda.get_device_properties(device)
+        bandwidth = 2 * found.memory_clock_rate * 1e3 * found.memory_bus_width / 8  # two transfers a clock
+        lanes = 32 * 4 * found.multi_processor_count  # four schedulers, a warp each
+        return Machine(0.85 * bandwidth, lanes * found.clock_rate * 1e3)
+
+
+_MEASURED: dict[str, Plan] = {}
+"""By the shape's and the type's name; of the GPU of this process."""
+
+
+def load(file: Path, gpu: str) -> int:
+    """Take over the plans of `file` that were measured on `gpu`; how many. A file that is not there has none.
+
+    Raises:
+        ValueError: the file is not such a table.
+    """
+    _MEASURED.clear()
+    if not file.exists():
+        return 0
+    try:
+        table = json.loads(file.read_text())
+        if table["gpu"] != gpu:
+            return 0
+        for key, entry in table["plans"].items():
+            tiling = Tiling(**{name: Tiles(**tiles) for name, tiles in entry["tiling"].items()})
+            fused, plain = entry["fused_us"], entry["plain_us"]
+            reason = f"measured: {fused:.0f} us fused, {plain:.0f} us plain"
+            _MEASURED[key] = Plan(fused < plain, reason, tiling)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _MEASURED.clear()
+        raise ValueError(f"{file}: no table of plans ({error!r})") from error
+    return len(_MEASURED)
+
+
+def entry(tiling: Tiling, fused_us: float, plain_us: float) -> dict[str, object]:
+    """A line of the table that `load` reads."""
+    return {"fused_us": fused_us, "plain_us": plain_us, "tiling": asdict(tiling)}
+
+
+def key(shape: Shape, dtype: torch.dtype) -> str:
+    """The name of a line of the table."""
+    return f"{shape.key} {str(dtype).removeprefix('torch.')}"
+
+
+def choose(shape: Shape, dtype: torch.dtype, device: torch.device) -> Plan:
+    """The plan for a call in which x has this shape, type and device."""
+    tiling = default_tiling(shape)
+    if device.type != "cuda":
+        return Plan(False, "on a CPU the two convolutions are near its peak", tiling)
+    if backend.triton_missing():
+        return Plan(False, backend.triton_missing(), tiling)
+    if shape.outputs > MOST_OUTPUTS:
+        return Plan(False, f"more than {MOST_OUTPUTS} outputs do not fit the chip", tiling)
+    if dtype not in (torch.bfloat16, torch.float16):
+        return Plan(False, "only bfloat16 and float16 use the tensor cores in full", tiling)
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return Plan(False, "the kernels are made for Ampere and later", tiling)
+    if measured := _MEASURED.get(key(shape, dtype)):
+        return measured
+    fused, plain = modelled_s(shape, Machine.of(device))
+    reason = f"modelled, not measured: {fused * 1e6:.0f} us fused, {plain * 1e6:.0f} us plain"
+    return Plan(fused * CLEAR_GAIN < plain, reason, tiling)
+
+
+@torch.compiler.assume_constant_result
+def fuses(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> bool:
+    """`choose(Shape(*sizes), dtype, device).fused`; a compiled model decides once for each of its shapes."""
+    return choose(Shape(*sizes), dtype, device).fused
+
+
+def tiling(x: Tensor, pointwise: Tensor, stride: int, dilation: int) -> Tiling | None:
+    """The tiles of a call that is already made: for the plain convolutions too, if the kernels take it at all."""
+    shape = Shape.of(x, pointwise, stride, dilation)
+    if x.dtype == torch.float64 or shape.outputs > MOST_OUTPUTS:
+        return None
+    if torch.cuda.get_device_capability(x.device) < (8, 0):
+        return None
+    measured = _MEASURED.get(key(shape, x.dtype))
+    return measured.tiling if measured else default_tiling(shape)
+
+
+def modelled_s(shape: Shape, machine: Machine) -> tuple[float, float]:
+    """Seconds of a training step's share, forward and backward with batch-norm's statistics: fused, and plain.
+
+    In numbers of x, z and y that each kernel moves. Plain is what the best convolutions could do, every kernel at the
+    memory's full speed:
+    forward x -> z, z -> y, y -> statistics;
+    backward (y, gradient) -> sums, (y, gradient) -> y's; y's -> z's, (y's, z) -> weights'; z's -> x's,
+    (z's, x) -> weights'.
+    """
+    inputs = shape.images * shape.height * shape.width * shape.channels
+    places = shape.images * shape.out_height * shape.out_width
+    between, outputs = places * shape.channels, places * shape.outputs
+
+    def seconds(numbers: int, instructions: float = 0.0) -> float:
+        return max(2 * numbers / machine.bandwidth, instructions / machine.issue_rate) + LAUNCH_S
+
+    fused = (
+        seconds(inputs + outputs, FORWARD_INSTRUCTIONS * between)
+        + seconds(2 * outputs)  # the sums of batch-norm's backward pass
+        + seconds(inputs + 2 * outputs + between, BACKWARD_INSTRUCTIONS * between)
+        + seconds(between + 2 * inputs, INPUT_INSTRUCTIONS[shape.stride] * inputs)
+        + 5 * LAUNCH_S  # the weights' layout, twice; statistics and weight gradients from their partial sums
+    )
+    plain = (
+        seconds(inputs + between)
+        + seconds(between + outputs)
+        + seconds(outputs)
+        + seconds(2 * outputs)
+        + seconds(3 * outputs)
+        + 2 * seconds(outputs + between)
+        + 2 * seconds(between + inputs)
+    )
+    return fused, plain
