@@ -31,6 +31,7 @@ def forward(
     """y, its mean and its variance; see `depthwise_pointwise`."""
     shape = Shape.of(x, pointwise, stride, dilation)
     x = x.contiguous(memory_format=torch.channels_last)
+    pointwise, scale, shift = _dense(pointwise, scale, shift)
     size = (shape.images, shape.outputs, shape.out_height, shape.out_width)
     y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     tiles = tiling.forward
@@ -42,7 +43,7 @@ def forward(
         x, _taps_first(depthwise), pointwise, scale, shift, y, partials, shape.images,
         **_sizes(shape), OUTPUTS=shape.outputs, STATISTICS=statistics, OUTPUT_BLOCK=output_block,
         NORMALISE=scale is not None, ROWS=tiles.rows, POSITIONS=tiles.cells, BLOCK=tiles.block,
-        num_warps=tiles.warps, num_stages=1,
+        num_warps=tiles.warps, num_stages=1, maxnreg=tiles.registers,
     )  # fmt: skip
     if partials is None:
         return y, _float(x, 0), _float(x, 0)
@@ -74,6 +75,7 @@ def backward(
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     if y is not None:
         y = y.contiguous(memory_format=torch.channels_last)
+    pointwise, scale, shift, intercept, slope = _dense(pointwise, scale, shift, intercept, slope)
     taps = _taps_first(depthwise)
     normalise = scale is not None
 
@@ -88,7 +90,7 @@ def backward(
         **_sizes(shape), OUTPUTS=shape.outputs, STATISTICS=y is not None,
         OUTPUT_BLOCK=max(16, power_of_two(shape.outputs)),
         NORMALISE=normalise, ROWS=tiles.rows, POSITIONS=tiles.cells, BLOCK=tiles.block,
-        num_warps=tiles.warps, num_stages=1,
+        num_warps=tiles.warps, num_stages=1, maxnreg=tiles.registers,
     )  # fmt: skip
 
     tiles = tiling.depthwise_backward
@@ -100,7 +102,7 @@ def backward(
     depthwise_backward_kernel[(programs, across)](
         z_gradient, x, taps, scale, shift, x_gradient, sums, shape.images,
         **_sizes(shape), NORMALISE=normalise, ROWS=tiles.rows, COLUMNS=tiles.columns, CELLS=tiles.cells,
-        BLOCK=tiles.block, num_warps=tiles.warps, num_stages=1,
+        BLOCK=tiles.block, num_warps=tiles.warps, num_stages=1, maxnreg=tiles.registers,
     )  # fmt: skip
     summed = sums.sum(0)
     depthwise_gradient = summed[:9].t().reshape(depthwise.shape)
@@ -123,6 +125,10 @@ def _programs(device: torch.device, tiles: Tiles, work: int, across: int) -> int
 def _taps_first(depthwise: Tensor) -> Tensor:
     """float32 [C, 1, 3, 3] -> [9, C]: a warp reads a tap's weights side by side."""
     return depthwise.reshape(-1, 9).t().contiguous()
+
+
+def _dense(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if tensor is None else tensor.contiguous() for tensor in tensors]
 
 
 def _sizes(shape: Shape) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a call is about, and how a kernel divides it among programs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -48,6 +48,8 @@ class Tiles:
         block: channels at a time, a power of two.
         warps: of a program, 32 threads each.
         waves: programs to a multiprocessor; each takes tiles until there are no more.
+        registers: the most that a thread may have; None leaves it to the assembler, which at times would rather spill
+            a few than run a program less at a time.
     """
 
     rows: int
@@ -56,6 +58,7 @@ class Tiles:
     block: int
     warps: int
     waves: int
+    registers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,21 +71,20 @@ class Tiling:
 
 
 def default_tiling(shape: Shape) -> Tiling:
-    """Tiles that compile without spilled registers, with few instructions to an element; see kernels/README.md."""
-    block = channel_block(shape.channels)
-    rows = min(2, shape.out_height)
-    product = Tiles(rows, 1, 32, block, 8, 2)
-    # A thread holds 16 bytes of a pixel: 8 channels of each pixel of its cell.
+    """Tiles that compile without spilled registers, with few instructions to an element; see kernels/README.md.
+
+    A thread holds 16 bytes of a pixel at a time, 8 channels, and 8 warps hold 2,048 of them.
+    """
+    block = min(128, max(16, power_of_two(shape.channels)))
+    forward = Tiles(min(2, shape.out_height), 1, 2048 // block, block, 8, 2)
+    # This one has more to keep: a smaller block, and a smaller tile, where there are lanes beyond the channels.
+    block = block if shape.channels % 128 == 0 else min(64, block)
+    cells = (2048 if shape.channels % block == 0 else 1024) // block
+    backward = replace(forward, cells=cells, block=block, waves=1, registers=255 if block == 64 else None)
+    # Without a tensor-core product behind it, this one has no use for lanes beyond the channels.
+    block = next((block for block in (64, 32, 16) if shape.channels % block == 0), block)
     columns = 2 if shape.stride == 2 else 1
-    return Tiling(product, product, Tiles(2, columns, 8 * 32 * 4 // block, block, 4, 2))
-
-
-def channel_block(channels: int) -> int:
-    """The largest power of two up to 64 that divides the channels, or else that which wastes least: 16 at least."""
-    for block in (64, 32, 16):
-        if channels % block == 0:
-            return block
-    return min(64, max(16, power_of_two(channels)))
+    return Tiling(forward, backward, Tiles(2, columns, 2048 // block, block, 8, 1))
 
 
 def power_of_two(number: int) -> int:

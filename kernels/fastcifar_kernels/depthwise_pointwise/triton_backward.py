@@ -12,12 +12,15 @@ from fastcifar_kernels.depthwise_pointwise.triton_tile import cast, depthwise_st
 
 
 @triton.jit
-def _output_gradient(gradient, y, place, exists, intercept, slope, STATISTICS: tl.constexpr):
+def _output_gradient(gradient, y, place, exists, intercept, slope, output, wanted, STATISTICS: tl.constexpr):
     """The gradient of y with what flows through its mean and variance: gradient + intercept + slope y."""
     value = tl.load(gradient + place, exists, other=0.0).to(tl.float32)
     if STATISTICS:
+        # Loaded here and not before the loop: there they would take registers from it.
+        summand = tl.load(intercept + output, wanted, other=0.0)[None, :]
+        factor = tl.load(slope + output, wanted, other=0.0)[None, :]
         stored = tl.load(y + place, exists, other=0.0).to(tl.float32)
-        value = tl.where(exists, value + intercept + slope * stored, 0.0)
+        value = tl.where(exists, value + summand + factor * stored, 0.0)
     return rounded(value, gradient.dtype.element_ty)
 
 
@@ -63,11 +66,6 @@ def pointwise_backward_kernel(
     matrix = output[:, None] * CHANNELS + channel[None, :]
     in_matrix = wanted[:, None] & known[None, :]
     weights = cast(tl.load(pointwise + matrix, in_matrix, other=0.0), x.dtype.element_ty)
-    if STATISTICS:
-        summand = tl.load(intercept + output, wanted, other=0.0)[None, :]
-        factor = tl.load(slope + output, wanted, other=0.0)[None, :]
-    else:
-        summand, factor = 0.0, 0.0
     weight_gradient = tl.zeros((OUTPUT_BLOCK, BLOCK), tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(images * STRIPS, POSITIONS), tl.num_programs(0)):
         position = tile * POSITIONS + tl.arange(0, POSITIONS)
@@ -85,7 +83,9 @@ def pointwise_backward_kernel(
         for r in tl.static_range(ROWS):
             exists = (inside & (row + r < OUT_HEIGHT))[:, None]
             place = ((base + r * OUT_WIDTH) * OUTPUTS)[:, None] + output[None, :]
-            incoming = _output_gradient(gradient, y, place, exists & wanted[None, :], summand, factor, STATISTICS)
+            incoming = _output_gradient(
+                gradient, y, place, exists & wanted[None, :], intercept, slope, output, wanted, STATISTICS
+            )
             if r == 0:
                 z = rounded(upper_z, x.dtype.element_ty)
             else:

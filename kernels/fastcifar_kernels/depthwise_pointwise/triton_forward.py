@@ -10,6 +10,13 @@ import triton.language as tl
 from fastcifar_kernels.depthwise_pointwise.triton_tile import cast, depthwise_strip, dot, rounded
 
 
+@triton.jit
+def _weights(pointwise, output, wanted, channel, CHANNELS: tl.constexpr, dtype: tl.constexpr):
+    """The pointwise weights of these outputs and channels as the product's right side, [channels, outputs]."""
+    place = pointwise + output[None, :] * CHANNELS + channel[:, None]
+    return cast(tl.load(place, wanted[None, :] & (channel < CHANNELS)[:, None], other=0.0), dtype)
+
+
 @triton.jit(do_not_specialize=["images"])
 def forward_kernel(
     x,
@@ -46,6 +53,8 @@ def forward_kernel(
     if STATISTICS:
         total = tl.zeros((POSITIONS, OUTPUT_BLOCK), tl.float32)
         squares = tl.zeros((POSITIONS, OUTPUT_BLOCK), tl.float32)
+    channel = tl.arange(0, BLOCK)
+    weights = _weights(pointwise, output, wanted, channel, CHANNELS, x.dtype.element_ty)
     for tile in range(tl.program_id(0), tl.cdiv(images * STRIPS, POSITIONS), tl.num_programs(0)):
         position = tile * POSITIONS + tl.arange(0, POSITIONS)
         image = position // STRIPS
@@ -57,14 +66,13 @@ def forward_kernel(
         upper = tl.zeros((POSITIONS, OUTPUT_BLOCK), tl.float32)
         lower = tl.zeros((POSITIONS, OUTPUT_BLOCK), tl.float32)
         for first in range(0, CHANNELS, BLOCK):
-            channel = first + tl.arange(0, BLOCK)
+            if CHANNELS > BLOCK:
+                channel = first + tl.arange(0, BLOCK)
+                weights = _weights(pointwise, output, wanted, channel, CHANNELS, x.dtype.element_ty)
             upper_z, lower_z = depthwise_strip(
                 pixel, row * STRIDE, column * STRIDE, inside, channel, depthwise, scale, shift,
                 HEIGHT, WIDTH, CHANNELS, STRIDE, DILATION, ROWS, NORMALISE, POSITIONS, BLOCK,
             )  # fmt: skip
-            weights = pointwise + output[None, :] * CHANNELS + channel[:, None]
-            weights = tl.load(weights, wanted[None, :] & (channel < CHANNELS)[:, None], other=0.0)
-            weights = cast(weights, x.dtype.element_ty)
             upper = dot(rounded(upper_z, x.dtype.element_ty), weights, upper)
             if ROWS == 2:
                 lower = dot(rounded(lower_z, x.dtype.element_ty), weights, lower)
