@@ -13,10 +13,13 @@ from fastcifar.augment.requirements import installed_version, require_albumentat
 from fastcifar.dataset.load import choose, search
 from fastcifar.environment import describe_environment
 from fastcifar.errors import DeviceError, FastcifarError
+from fastcifar.model.separable_shapes import separable_shapes
 from fastcifar.paths import cache_dir, runs_dir
-from fastcifar.runtime import choose_runtime
+from fastcifar.plans import use_measured_plans
+from fastcifar.runtime import Runtime, choose_runtime
 from fastcifar.settings import resolve
 from fastcifar_kernels.backend import Backend, backends
+from fastcifar_kernels.depthwise_pointwise import plan
 
 # How to install each, from a checkout.
 OPTIONAL_PACKAGES = {
@@ -87,16 +90,31 @@ def _choices() -> list[Finding]:
     return [
         Finding(name, "note" if choice.disappoints else "ok", choice.used, choice.reason)
         for name, choice in runtime.choices.items()
-    ]
+    ] + _plans(runtime)
+
+
+def _plans(runtime: Runtime) -> list[Finding]:
+    """On a GPU: what serves each depthwise-separable layer of the networks at 32 pixels."""
+    if runtime.device.type != "cuda":
+        return []
+    topic, dtype = "separable layer", runtime.autocast_dtype or torch.float32
+    warning = use_measured_plans(runtime.device)
+    findings = [Finding(topic, "note", warning, "`fastcifar tune` writes a new table")] if warning else []
+    for config in (resolve(recipe).config for recipe in ("speed", "accuracy")):
+        for shape in separable_shapes(config.model.name, config.training.batch_size, 32):
+            chosen = plan.choose(shape, dtype, runtime.device)
+            findings.append(Finding(topic, "ok", f"{shape.key}: {'fused' if chosen.fused else 'plain'}", chosen.reason))
+    return findings
 
 
 def _kernel(backend: Backend) -> Finding:
     """What serves a fused operator's tensors on one type of device."""
     topic = f"{backend.operator} on {backend.device}"
+    found = f"{backend.title}: {backend.reason}"
     if backend.used != "none":
-        return Finding(topic, "ok", f"{backend.used}: {backend.reason}")
+        return Finding(topic, "ok", found)
     mend = {"cpu": "install g++, then `pip install .` again"}.get(backend.device, "")
-    return Finding(topic, "note", f"plain torch: {backend.reason}", mend)
+    return Finding(topic, "note", found, mend)
 
 
 def _compiler() -> Finding:

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import torch
 from fastcifar.allocator import allocator_state
 from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
+from fastcifar.plans import use_measured_plans
 from fastcifar.settings import ResolvedConfig
-from fastcifar_kernels.backend import Backend, backends
+from fastcifar_kernels.backend import backends
 
 KEYS_BEHIND = {
     "amp": ("runtime.amp", "runtime.amp_dtype"),
@@ -90,7 +92,7 @@ def choose_runtime(config: RuntimeConfig) -> Runtime:
         "compile": compile_choice,
         "threads": threads_choice,
         "allocator": Choice("auto", allocator, allocator_reason),
-        **{one.operator: _kernel_choice(one) for one in backends() if one.device == device.type},
+        **{one.operator: Choice("auto", one.title, one.reason) for one in backends() if one.device == device.type},
     }
     return Runtime(device, dtype, compiles, threads, choices)
 
@@ -112,12 +114,14 @@ def disappointments(runtime: Runtime, resolved: ResolvedConfig) -> list[str]:
 
 
 def prepare(runtime: Runtime, deterministic: bool) -> None:
-    """Apply the process-wide settings of a run: threads, TF32, determinism."""
+    """Apply the process-wide settings of a run: threads, TF32, the GPU's measured plans, determinism."""
     torch.set_num_threads(runtime.threads)
     if runtime.device.type == "cuda":
         torch.cuda.set_device(runtime.device)
         torch.backends.cudnn.benchmark = not deterministic
         torch.set_float32_matmul_precision("high")
+        if warning := use_measured_plans(runtime.device):
+            print(f"warning: {warning}", file=sys.stderr)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -127,11 +131,6 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _kernel_choice(backend: Backend) -> Choice:
-    used = "plain torch" if backend.used == "none" else backend.used
-    return Choice("auto", used, backend.reason)
 
 
 def _choose_device(requested: str) -> tuple[torch.device, Choice]:

@@ -97,8 +97,8 @@ def test_doctor(cli: Cli) -> None:
     assert topics["cifar-10"]["status"] == "missing"
     assert not report["healthy"]
     assert topics["torch"]["found"].startswith(torch.__version__)
-    assert {"device", "amp", "compile", "threads", "allocator", "augment"} <= topics.keys()
-    assert {"augment on cpu", "augment on cuda"} <= topics.keys()
+    assert {"device", "amp", "compile", "threads", "allocator", "augment", "depthwise"} <= topics.keys()
+    assert {"augment on cpu", "augment on cuda", "depthwise on cpu", "depthwise on cuda"} <= topics.keys()
     code, out, _ = cli("doctor")
     assert code == 0
     assert all(topic in out for topic in topics)

@@ -13,7 +13,7 @@ MAX_LINES = 400
 # The package itself ("") may be imported from anywhere: it holds the version, and names that it finds lazily.
 ROWS = [
     ["errors", "paths", "atomic", "process", "augment.policy", "config", "settings", "allocator"],
-    ["runtime", "environment"],
+    ["runtime", "environment", "plans", "gpu_timing"],
     ["dataset"],
     ["augment"],
     ["loader", "model"],
@@ -26,7 +26,7 @@ ROWS = [
         "evaluation",
     ],
     ["training"],
-    ["reevaluate", "parity", "doctor"],
+    ["reevaluate", "parity", "doctor", "tuning"],
     ["", "cli", "__main__"],
 ]
 

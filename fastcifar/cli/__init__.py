@@ -13,6 +13,7 @@ from fastcifar.cli.doctor import doctor
 from fastcifar.cli.evaluate import evaluate
 from fastcifar.cli.parity import parity
 from fastcifar.cli.train import train
+from fastcifar.cli.tune import tune
 from fastcifar.errors import INTERRUPTED, FastcifarError
 
 app = Typer(
@@ -25,6 +26,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(parity)
 app.command()(doctor)
+app.command()(tune)
 app.add_typer(data_app, name="data")
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastcifar.model.pending import Moments, Pending, pending
+from fastcifar_kernels.depthwise import depthwise
 from fastcifar_kernels.depthwise_pointwise import depthwise_pointwise
 from fastcifar_kernels.depthwise_pointwise.plan import fuses
 
@@ -54,6 +55,21 @@ class Convolution(Layer):
         return self.conv(x.computed() if isinstance(x, Pending) else x), None
 
 
+class Depthwise(nn.Conv2d):
+    """3x3 convolution of each channel by itself; [B, C, H, W] -> [B, C, ceil(H / stride), ceil(W / stride)]."""
+
+    def __init__(self, channels: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(
+            channels, channels, 3, stride, padding=dilation, dilation=dilation, groups=channels, bias=False
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # Only a dilation makes torch's backward pass slow. Where none is run, torch's operator is one less to export.
+        if self.training and self.dilation != (1, 1):
+            return depthwise(x, self.weight, self.stride[0], self.dilation[0])
+        return super().forward(x)
+
+
 class DepthwiseSeparable(Layer):
     """Depthwise 3x3 -> pointwise 1x1 -> batch-norm -> ReLU, with nothing between the two convolutions.
 
@@ -69,9 +85,7 @@ class DepthwiseSeparable(Layer):
         super().__init__()
         self.residual = _checked_residual(residual, inputs, outputs, stride)
         self.stride, self.dilation = stride, dilation
-        self.depthwise = nn.Conv2d(
-            inputs, inputs, 3, stride, padding=dilation, dilation=dilation, groups=inputs, bias=False
-        )
+        self.depthwise = Depthwise(inputs, stride, dilation)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
 

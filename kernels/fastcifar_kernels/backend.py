@@ -21,7 +21,8 @@ class Backend:
     Attributes:
         operator: its name in `torch.ops.fastcifar_kernels`.
         device: "cpu" or "cuda".
-        used: "c++", "cuda c++", "triton", or "none": plain torch serves, in fastcifar itself.
+        used: "c++", "cuda c++", "triton"; "torch": plain torch, because it is the best there is; or "none": plain
+            torch, in fastcifar itself, because something is missing.
         reason: why that one.
     """
 
@@ -29,6 +30,11 @@ class Backend:
     device: str
     used: str
     reason: str
+
+    @property
+    def title(self) -> str:
+        """What serves, for a person to read."""
+        return "plain torch" if self.used in ("torch", "none") else self.used
 
 
 @functools.cache
@@ -51,25 +57,28 @@ def load_library(device: str) -> str:
     return ""
 
 
-def choose(operator: str, *, triton: bool) -> dict[str, Backend]:
-    """The backend of each device for an operator of both libraries; loads what is there.
+def choose(operator: str, *, triton: bool, cuda: str = "") -> dict[str, Backend]:
+    """The backend of each device for an operator; loads what is there.
 
     triton: whether the operator has a Triton kernel, which serves CUDA tensors where the library cannot.
+    cuda: why the operator leaves CUDA tensors to torch; "" where it is in both libraries.
     """
     missing = load_library("cpu")
     cpu = Backend(operator, "cpu", "none", missing) if missing else Backend(operator, "cpu", "c++", "the library loads")
+    if cuda:
+        return {"cpu": cpu, "cuda": Backend(operator, "cuda", "torch", cuda)}
     missing = load_library("cuda")
     if not missing:
-        cuda = Backend(operator, "cuda", "cuda c++", "the library loads")
+        gpu = Backend(operator, "cuda", "cuda c++", "the library loads")
     elif triton and not triton_missing():
-        cuda = Backend(operator, "cuda", "triton", missing)
+        gpu = Backend(operator, "cuda", "triton", missing)
     else:
-        cuda = Backend(operator, "cuda", "none", missing)
-    return {"cpu": cpu, "cuda": cuda}
+        gpu = Backend(operator, "cuda", "none", missing)
+    return {"cpu": cpu, "cuda": gpu}
 
 
 def triton_missing() -> str:
-    """ "" where Triton can serve CUDA tensors, else why it cannot."""
+    """Why Triton cannot serve CUDA tensors; empty where it can."""
     if torch.version.cuda is None:
         return "this torch is built without CUDA"
     return "" if importlib.util.find_spec("triton") is not None else "triton is not installed"
@@ -79,12 +88,12 @@ def triton_only(operator: str, on_cpu: str) -> dict[str, Backend]:
     """The backend of each device for an operator written in Triton; on_cpu: why torch itself serves CPUs."""
     missing = triton_missing()
     cuda = Backend(operator, "cuda", "none" if missing else "triton", missing or "triton is installed")
-    return {"cpu": Backend(operator, "cpu", "none", on_cpu), "cuda": cuda}
+    return {"cpu": Backend(operator, "cpu", "torch", on_cpu), "cuda": cuda}
 
 
 def backends() -> list[Backend]:
     """What serves every operator here."""
-    from fastcifar_kernels import augment, depthwise_pointwise, sgd_ema
+    from fastcifar_kernels import augment, depthwise, depthwise_pointwise, sgd_ema
 
-    operators = (augment, depthwise_pointwise, sgd_ema)
+    operators = (augment, depthwise, depthwise_pointwise, sgd_ema)
     return [backend for operator in operators for backend in operator.BACKENDS.values()]

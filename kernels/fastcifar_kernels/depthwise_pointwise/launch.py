@@ -31,7 +31,7 @@ def forward(
     """y, its mean and its variance; see `depthwise_pointwise`."""
     shape = Shape.of(x, pointwise, stride, dilation)
     x = x.contiguous(memory_format=torch.channels_last)
-    pointwise, scale, shift = _dense(pointwise, scale, shift)
+    pointwise, (scale, shift) = pointwise.contiguous(), _dense(scale, shift)
     size = (shape.images, shape.outputs, shape.out_height, shape.out_width)
     y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     tiles = tiling.forward
@@ -75,7 +75,7 @@ def backward(
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     if y is not None:
         y = y.contiguous(memory_format=torch.channels_last)
-    pointwise, scale, shift, intercept, slope = _dense(pointwise, scale, shift, intercept, slope)
+    pointwise, (scale, shift, intercept, slope) = pointwise.contiguous(), _dense(scale, shift, intercept, slope)
     taps = _taps_first(depthwise)
     normalise = scale is not None
 

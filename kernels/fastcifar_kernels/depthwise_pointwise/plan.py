@@ -6,6 +6,9 @@ and backward with the batch-norm behind it, and asks for a clear gain; its const
 """
 
 import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,13 +50,14 @@ class Machine:
 
     bandwidth: float
     issue_rate: float
+    multiprocessors: int
 
     @staticmethod
     def of(device: torch.device) -> "Machine":
         found = torch.cuda.get_device_properties(device)
         bandwidth = 2 * found.memory_clock_rate * 1e3 * found.memory_bus_width / 8  # two transfers a clock
         lanes = 32 * 4 * found.multi_processor_count  # four schedulers, a warp each
-        return Machine(0.85 * bandwidth, lanes * found.clock_rate * 1e3)
+        return Machine(0.85 * bandwidth, lanes * found.clock_rate * 1e3, found.multi_processor_count)
 
 
 _MEASURED: dict[str, Plan] = {}
@@ -75,18 +79,40 @@ def load(file: Path, gpu: str) -> int:
             return 0
         for key, entry in table["plans"].items():
             tiling = Tiling(**{name: Tiles(**tiles) for name, tiles in entry["tiling"].items()})
-            fused, plain = entry["fused_us"], entry["plain_us"]
-            reason = f"measured: {fused:.0f} us fused, {plain:.0f} us plain"
-            _MEASURED[key] = Plan(fused < plain, reason, tiling)
+            _MEASURED[key] = _measured(tiling, entry["fused_us"], entry["plain_us"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         _MEASURED.clear()
         raise ValueError(f"{file}: no table of plans ({error!r})") from error
     return len(_MEASURED)
 
 
+def _measured(tiling: Tiling, fused_us: float | None, plain_us: float) -> Plan:
+    if fused_us is None:
+        return Plan(False, "measured: the fused kernels do not run on this GPU", tiling)
+    return Plan(fused_us < plain_us, f"measured: {fused_us:.0f} us fused, {plain_us:.0f} us plain", tiling)
+
+
 def entry(tiling: Tiling, fused_us: float, plain_us: float) -> dict[str, object]:
-    """A line of the table that `load` reads."""
-    return {"fused_us": fused_us, "plain_us": plain_us, "tiling": asdict(tiling)}
+    """A line of the table that `load` reads; fused_us is infinite where the kernels did not run."""
+    return {
+        "fused_us": fused_us if math.isfinite(fused_us) else None,
+        "plain_us": plain_us,
+        "tiling": asdict(tiling),
+    }
+
+
+@contextmanager
+def on_trial(shape: Shape, dtype: torch.dtype, tiling: Tiling) -> Iterator[None]:
+    """Within it the kernels serve this shape, with these tiles, whatever has been measured before."""
+    name = key(shape, dtype)
+    before = _MEASURED.get(name)
+    _MEASURED[name] = Plan(True, "on trial", tiling)
+    try:
+        yield
+    finally:
+        del _MEASURED[name]
+        if before is not None:
+            _MEASURED[name] = before
 
 
 def key(shape: Shape, dtype: torch.dtype) -> str:
@@ -94,19 +120,26 @@ def key(shape: Shape, dtype: torch.dtype) -> str:
     return f"{shape.key} {str(dtype).removeprefix('torch.')}"
 
 
+def refusal(shape: Shape, dtype: torch.dtype, device: torch.device) -> str:
+    """Why the kernels are not for a call in which x has this shape, type and device; "" where they are."""
+    if device.type != "cuda":
+        return "on a CPU the two convolutions are near its peak"
+    if missing := backend.triton_missing():
+        return missing
+    if shape.outputs > MOST_OUTPUTS:
+        return f"more than {MOST_OUTPUTS} outputs do not fit the chip"
+    if dtype not in (torch.bfloat16, torch.float16):
+        return "only bfloat16 and float16 use the tensor cores in full"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "the kernels are made for Ampere and later"
+    return ""
+
+
 def choose(shape: Shape, dtype: torch.dtype, device: torch.device) -> Plan:
     """The plan for a call in which x has this shape, type and device."""
     tiling = default_tiling(shape)
-    if device.type != "cuda":
-        return Plan(False, "on a CPU the two convolutions are near its peak", tiling)
-    if backend.triton_missing():
-        return Plan(False, backend.triton_missing(), tiling)
-    if shape.outputs > MOST_OUTPUTS:
-        return Plan(False, f"more than {MOST_OUTPUTS} outputs do not fit the chip", tiling)
-    if dtype not in (torch.bfloat16, torch.float16):
-        return Plan(False, "only bfloat16 and float16 use the tensor cores in full", tiling)
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return Plan(False, "the kernels are made for Ampere and later", tiling)
+    if reason := refusal(shape, dtype, device):
+        return Plan(False, reason, tiling)
     if measured := _MEASURED.get(key(shape, dtype)):
         return measured
     fused, plain = modelled_s(shape, Machine.of(device))
@@ -134,31 +167,31 @@ def tiling(x: Tensor, pointwise: Tensor, stride: int, dilation: int) -> Tiling |
 def modelled_s(shape: Shape, machine: Machine) -> tuple[float, float]:
     """Seconds of a training step's share, forward and backward with batch-norm's statistics: fused, and plain.
 
-    In numbers of x, z and y that each kernel moves. Plain is what the best convolutions could do, every kernel at the
-    memory's full speed:
-    forward x -> z, z -> y, y -> statistics;
-    backward (y, gradient) -> sums, (y, gradient) -> y's; y's -> z's, (y's, z) -> weights'; z's -> x's,
-    (z's, x) -> weights'.
+    In numbers of x, z and y that each kernel moves, as kernels/README.md counts them. Plain is what the best
+    convolutions could do, every kernel at the memory's full speed.
     """
     inputs = shape.images * shape.height * shape.width * shape.channels
     places = shape.images * shape.out_height * shape.out_width
     between, outputs = places * shape.channels, places * shape.outputs
+    partial_sums = 4 * machine.multiprocessors * shape.channels * shape.outputs  # written and read, twice as wide
 
     def seconds(numbers: int, instructions: float = 0.0) -> float:
         return max(2 * numbers / machine.bandwidth, instructions / machine.issue_rate) + LAUNCH_S
 
     fused = (
         seconds(inputs + outputs, FORWARD_INSTRUCTIONS * between)
-        + seconds(2 * outputs)  # the sums of batch-norm's backward pass
-        + seconds(inputs + 2 * outputs + between, BACKWARD_INSTRUCTIONS * between)
+        + seconds(2 * outputs)  # batch-norm and ReLU
+        + seconds(3 * outputs)  # their gradients
+        + seconds(inputs + 2 * outputs + between + partial_sums, BACKWARD_INSTRUCTIONS * between)
         + seconds(between + 2 * inputs, INPUT_INSTRUCTIONS[shape.stride] * inputs)
         + 5 * LAUNCH_S  # the weights' layout, twice; statistics and weight gradients from their partial sums
     )
     plain = (
         seconds(inputs + between)
         + seconds(between + outputs)
-        + seconds(outputs)
+        + seconds(outputs)  # batch-norm's sums
         + seconds(2 * outputs)
+        + seconds(2 * outputs)  # those of its gradients
         + seconds(3 * outputs)
         + 2 * seconds(outputs + between)
         + 2 * seconds(between + inputs)

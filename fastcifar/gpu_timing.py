@@ -1,0 +1,52 @@
+"""How long work takes a GPU, the host's part left out."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+
+import torch
+
+WARM_UPS, CALLS, ROUNDS = 3, 10, 15
+"""Calls before any is captured, calls in a captured graph, and times that each graph is replayed."""
+
+
+def gpu_seconds(works: Sequence[Callable[[], object]]) -> list[float]:
+    """Of a call of each, on the current GPU: the median over rounds in which all take turns, so that a clock that
+    changes meets all of them. Infinity for one that does not compile, launch or fit the memory.
+
+    Each is captured in a CUDA graph, and so must do the same whenever it is called.
+    """
+    graphs = [_captured(work) for work in works]
+    seconds: list[list[float]] = [[] for _ in works]
+    for _ in range(ROUNDS):
+        for graph, found in zip(graphs, seconds, strict=True):
+            found.append(math.inf if graph is None else _replay_s(graph) / CALLS)
+    return [statistics.median(found) for found in seconds]
+
+
+def _captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph | None:
+    from triton.errors import TritonError
+
+    graph = torch.cuda.CUDAGraph()
+    try:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                work()
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
+            for _ in range(CALLS):
+                work()
+    except (RuntimeError, TritonError):
+        return None
+    return graph
+
+
+def _replay_s(graph: torch.cuda.CUDAGraph) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    graph.replay()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
