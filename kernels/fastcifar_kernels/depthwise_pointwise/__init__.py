@@ -188,8 +188,8 @@ def _backward(ctx: Any, gradient: Tensor, mean_gradient: Tensor, variance_gradie
     y, intercept, slope = None, None, None
     if ctx.statistics:
         y, mean = outputs
-        count = y.numel() // y.shape[1]
-        slope = variance_gradient * (2 / count)
+        count = y.shape[0] * y.shape[2] * y.shape[3]
+        slope = 2 * variance_gradient / count
         intercept = mean_gradient / count - slope * mean
     found = torch.ops.fastcifar_kernels.depthwise_pointwise_backward.default(
         gradient, y, intercept, slope, x, depthwise, pointwise, scale, shift, ctx.stride, ctx.dilation
