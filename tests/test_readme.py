@@ -94,3 +94,7 @@ def test_the_speeds_are_those_that_were_recorded() -> None:
     }
     assert f"{rate['fused'] / rate['reference']:.1f} times plain torch at 32 pixels, float32" in README
     assert f"{kernels['sgd_ema'][1]['ratio']} times `SGD(foreach=True)`" in README
+    gains = {row["group"]: row["ratio"] for row in kernels["depthwise"]}
+    layer = gains["depthwise backward, 2 threads: speed, [512, 96, 4, 4], stride 1, dilation 2"]
+    step = gains["step, 2 threads: c1c2c3c40-speed, 16 pixels, batch 512"]
+    assert f"{layer:.1f} times oneDNN's at 4 x 4; a speed step at 16 pixels {step} times" in README
