@@ -2,6 +2,7 @@
 
 Each row is a shape that the accuracy network's layers meet at 32 pixels, batch 1,024, in bfloat16. GB/s are the bytes
 that the fused kernels must move (kernels/README.md) over their time; the share is that of a plain copy, measured here.
+Maps of 8 x 8 and 4 x 4 stay in an H200's L2 cache.
 """
 
 from collections.abc import Callable
@@ -34,6 +35,8 @@ SHAPES = [
 def shape(request: pytest.FixtureRequest) -> Shape:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
+    torch.backends.cudnn.benchmark = True  # as in training
+    torch.compiler.reset()
     return request.param
 
 
@@ -74,7 +77,7 @@ def bench_forward(benchmark: Any, shape: Shape) -> None:
 
     tiling = default_tiling(shape)
     outputs = shape.images * shape.out_height * shape.out_width * shape.outputs
-    record(benchmark, {"plain": torch.compile(plain), "fused": fused}, 2 * (x.numel() + outputs), x)
+    record(benchmark, {"plain": torch.compile(plain, dynamic=False), "fused": fused}, 2 * (x.numel() + outputs), x)
 
 
 def bench_backward(benchmark: Any, shape: Shape) -> None:
@@ -122,7 +125,6 @@ def bench_block(benchmark: Any, shape: Shape) -> None:
 
         return run
 
-    torch.compiler.reset()
     between = shape.images * shape.out_height * shape.out_width * shape.channels
     moved = 2 * (4 * x.numel() + 2 * between + 8 * gradient.numel())
     with plan.on_trial(shape, torch.bfloat16, default_tiling(shape)):

@@ -8,6 +8,7 @@ import torch
 
 WARM_UPS, CALLS, ROUNDS = 3, 10, 15
 """Calls before any is captured, calls in a captured graph, and times that each graph is replayed."""
+SLEEP_CYCLES = 200_000
 
 
 def gpu_seconds(works: Sequence[Callable[[], object]]) -> list[float]:
@@ -34,17 +35,20 @@ def _captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph | None:
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
                 work()
-        torch.cuda.current_stream().wait_stream(stream)
+        stream.synchronize()
         with torch.cuda.graph(graph):
             for _ in range(CALLS):
                 work()
-    except (RuntimeError, TritonError):
+    except (RuntimeError, TritonError) as error:
+        if isinstance(error, torch.AcceleratorError):
+            raise  # after a fault nothing more runs in this process: not the work's failure alone
         return None
     return graph
 
 
 def _replay_s(graph: torch.cuda.CUDAGraph) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(SLEEP_CYCLES)  # the launch is over before the GPU gets to `start`
     start.record()
     graph.replay()
     end.record()

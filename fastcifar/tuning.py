@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastcifar.environment import describe_environment
 from fastcifar.errors import DeviceError
 from fastcifar.model.layers import DepthwiseSeparable
 from fastcifar.plans import save_plans
@@ -72,7 +71,6 @@ def tune(
         DeviceError: not even the plain layer runs.
         UsageError: the table cannot be written.
     """
-    versions = {name: describe_environment(device)["versions"][name] for name in ("torch", "triton")}
     for shape, residual in shapes.items():
         tiling = best_tiling(shape, dtype, device, measure)
         torch.compiler.reset()  # it compiles a layer for a few shapes only, and the others eagerly
@@ -82,8 +80,7 @@ def tune(
         if math.isinf(plain_s):
             raise DeviceError(f"{shape.key}: not even the plain layer runs", "try a smaller --batch-size")
         timing = Timing(shape, tiling, fused_s * 1e6, plain_s * 1e6)
-        line = plan.entry(tiling, timing.fused_us, timing.plain_us) | versions
-        save_plans(gpu, {plan.key(shape, dtype): line})
+        save_plans(gpu, {plan.key(shape, dtype): plan.entry(tiling, timing.fused_us, timing.plain_us)})
         yield timing
 
 

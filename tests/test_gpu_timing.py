@@ -54,6 +54,11 @@ class Gpu:
         class Stream:
             def wait_stream(self, other: "Stream") -> None: ...
 
+            def synchronize(self) -> None: ...
+
+        def sleep(cycles: int) -> None:
+            self.now_ms += cycles
+
         self.capturing: list[Callable[[], None]] | None = None
         self.replacements = {
             "CUDAGraph": Graph,
@@ -62,6 +67,7 @@ class Gpu:
             "Stream": Stream,
             "current_stream": Stream,
             "stream": nullcontext,
+            "_sleep": sleep,
         }
 
     def run(self, work: Callable[[], None]) -> None:
@@ -114,5 +120,10 @@ def test_what_does_not_run_is_passed_over_and_our_own_faults_are_not(gpu: Gpu) -
         raise TypeError
 
     assert gpu_seconds([too_large, gpu.takes(3.0), refused]) == pytest.approx([math.inf, 3e-3, math.inf])
-    with pytest.raises(TypeError):
-        gpu_seconds([mistaken])
+
+    def faulty() -> None:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    for work, error in ((mistaken, TypeError), (faulty, torch.AcceleratorError)):
+        with pytest.raises(error):
+            gpu_seconds([work])

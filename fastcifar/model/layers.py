@@ -90,7 +90,12 @@ class DepthwiseSeparable(Layer):
         self.norm = nn.BatchNorm2d(outputs)
 
     def fuses(self, x: Tensor) -> bool:
-        """Whether the fused kernel serves this input."""
+        """Whether the fused kernel serves this input: in a compiled model, where it is faster.
+
+        Eagerly, what it leaves of the batch-norm would take more launches than torch's own batch-norm.
+        """
+        if not torch.compiler.is_compiling():
+            return False
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         images, channels, height, width = x.shape
@@ -101,8 +106,7 @@ class DepthwiseSeparable(Layer):
         y, scale, shift = x if isinstance(x, Pending) else (x, None, None)
         if not self.fuses(y):
             return self.pointwise(self.depthwise(x.computed() if isinstance(x, Pending) else x)), None
-        # Eagerly, torch's own batch-norm beats the separate steps that a compiler would fuse.
-        statistics = self.norm.training and torch.compiler.is_compiling()
+        statistics = self.norm.training
         y, *moments = depthwise_pointwise(
             y,
             self.depthwise.weight,
@@ -127,7 +131,7 @@ class Chain(nn.Sequential):
         given: Tensor | Pending = x
         for layer, following in pairwise(layers):
             y, moments = layer.convolve(given)
-            if not layer.residual and torch.compiler.is_compiling() and _loads_pending(following, y):
+            if not layer.residual and _loads_pending(following, y):
                 given = pending(y, layer.norm, moments)
             else:
                 given = layer.activate(y, moments, given)

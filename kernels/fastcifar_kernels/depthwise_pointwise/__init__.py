@@ -109,7 +109,8 @@ def _forward_cuda(x: Tensor, depthwise: Tensor, pointwise: Tensor, *rest: Any) -
         return reference.forward(x, depthwise, pointwise, *rest)
     from fastcifar_kernels.depthwise_pointwise import launch
 
-    return launch.forward(tiling, x, depthwise, pointwise, *rest)
+    with torch.cuda.device(x.device):  # Triton launches on the current one
+        return launch.forward(tiling, x, depthwise, pointwise, *rest)
 
 
 def _backward_cuda(
@@ -128,7 +129,8 @@ def _backward_cuda(
         return reference.backward(*tensors, *rest)
     from fastcifar_kernels.depthwise_pointwise import launch
 
-    return launch.backward(tiling, *tensors, *rest)
+    with torch.cuda.device(x.device):
+        return launch.backward(tiling, *tensors, *rest)
 
 
 _LIBRARY.impl("depthwise_pointwise", reference.forward, "CPU")

@@ -47,7 +47,7 @@ def forward(
     )  # fmt: skip
     if partials is None:
         return y, _float(x, 0), _float(x, 0)
-    mean, variance = _float(x, 2, shape.outputs)
+    mean, variance = _float(x, shape.outputs), _float(x, shape.outputs)
     count = shape.images * shape.out_height * shape.out_width
     statistics_kernel[(triton.cdiv(shape.outputs, 32),)](
         partials, mean, variance, programs, count, OUTPUTS=shape.outputs, PROGRAMS=16, BLOCK=32
@@ -105,7 +105,7 @@ def backward(
         BLOCK=tiles.block, num_warps=tiles.warps, num_stages=1, maxnreg=tiles.registers,
     )  # fmt: skip
     summed = sums.sum(0)
-    depthwise_gradient = summed[:9].t().reshape(depthwise.shape)
+    depthwise_gradient = summed[:9].t().contiguous().view(depthwise.shape)
     pointwise_gradient = products.sum(0).reshape(pointwise.shape)
     vectors = (summed[9].clone(), summed[10].clone()) if normalise else (_float(x, 0), _float(x, 0))
     return x_gradient, depthwise_gradient, pointwise_gradient, *vectors

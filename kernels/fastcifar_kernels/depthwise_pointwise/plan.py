@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -65,7 +67,9 @@ _MEASURED: dict[str, Plan] = {}
 
 
 def load(file: Path, gpu: str) -> int:
-    """Take over the plans of `file` that were measured on `gpu`; how many. A file that is not there has none.
+    """Take over the plans of `file` that were measured on `gpu` with this torch and Triton; how many.
+
+    A file that is not there has none.
 
     Raises:
         ValueError: the file is not such a table.
@@ -78,6 +82,8 @@ def load(file: Path, gpu: str) -> int:
         if table["gpu"] != gpu:
             return 0
         for key, entry in table["plans"].items():
+            if any(entry[name] != found for name, found in _versions().items()):
+                continue
             tiling = Tiling(**{name: Tiles(**tiles) for name, tiles in entry["tiling"].items()})
             _MEASURED[key] = _measured(tiling, entry["fused_us"], entry["plain_us"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -98,7 +104,13 @@ def entry(tiling: Tiling, fused_us: float, plain_us: float) -> dict[str, object]
         "fused_us": fused_us if math.isfinite(fused_us) else None,
         "plain_us": plain_us,
         "tiling": asdict(tiling),
+        **_versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of what makes the kernels and their rivals."""
+    return {name: version(name) if find_spec(name) else "none" for name in ("torch", "triton")}
 
 
 @contextmanager
