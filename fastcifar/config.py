@@ -78,14 +78,20 @@ class ScheduleConfig:
     """How long a run is, and how learning rate and image size change on the way."""
 
     epochs: int = 10
+    kind: str = "one-cycle"  # one-cycle (warmup and final_lr shape it) | step (step_size and gamma do)
     warmup: float = 0.2  # share of the run in which the learning rate rises to its peak
     final_lr: float = 0.0  # learning rate at the end, as a share of the peak
+    step_size: int = 10  # epochs after which the learning rate drops, each time
+    gamma: float = 0.1  # what it is multiplied by then
     image_sizes: tuple[tuple[float, int], ...] = ((0.0, 32),)  # (from this share of the epochs on, pixels)
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "schedule.epochs", self.epochs, "1 or more")
+        _require(self.kind in ("one-cycle", "step"), "schedule.kind", self.kind, "one-cycle, step")
         _require(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "0 to below 1")
         _require(0 <= self.final_lr <= 1, "schedule.final_lr", self.final_lr, "0 to 1")
+        _require(self.step_size >= 1, "schedule.step_size", self.step_size, "1 or more epochs")
+        _require(0 < self.gamma <= 1, "schedule.gamma", self.gamma, "above 0 to 1")
         starts = [start for start, _ in self.image_sizes]
         _require(
             bool(starts) and starts[0] == 0 and starts == sorted(set(starts)) and starts[-1] < 1,

@@ -48,7 +48,7 @@ def tunable(shapes: Mapping[Shape, bool], dtype: torch.dtype, device: torch.devi
     """
     refusals = {shape: plan.refusal(shape, dtype, device) for shape in shapes}
     if all(refusals.values()):
-        reason = next(iter(refusals.values()), "no layer is depthwise-separable")
+        reason = next(iter(refusals.values()), "no layer is a DepthwiseSeparable of fastcifar's")
         raise DeviceError(f"nothing to tune: {reason}", "the plain convolutions serve; `fastcifar doctor` tells more")
     return {shape: residual for shape, residual in shapes.items() if not refusals[shape]}
 

@@ -113,6 +113,7 @@ def test_doctor(cli: Cli) -> None:
         (["--recipe", "demo", "--batch-size", "10000000"], 2, "batch_size"),
         (["--recipe", "demo", "--holdout", "10000000"], 2, "hold-out"),
         (["--recipe", "demo", "--model", "resnet50"], 2, "c1c2c3c40-speed"),
+        (["--recipe", "demo", "--model", "assignment-671k"], 2, "no images of 16 pixels"),
         (["--recipe", "demo", "--device", "gpu"], 4, "gpu"),
         (["--recipe", "demo", "--output", "file/runs"], 2, "--output"),
         (["--offline"], 3, "shapes10"),

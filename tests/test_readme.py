@@ -43,7 +43,7 @@ def test_commands_are_real(command: str) -> None:
 
 def test_every_recipe_is_named() -> None:
     recipes = README.split("| recipe |")[1].split("\n\n")[0]
-    table = set(re.findall(r"^\| `(\w+)`", recipes, re.MULTILINE))
+    table = set(re.findall(r"^\| `([\w-]+)`", recipes, re.MULTILINE))
     assert table == set(recipe_names())
 
 

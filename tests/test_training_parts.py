@@ -14,7 +14,7 @@ from fastcifar.model.registry import build_model
 from fastcifar.runtime import choose_runtime
 from fastcifar.training.averaging import WeightAverage
 from fastcifar.training.optimizer import build_optimizer, set_learning_rate
-from fastcifar.training.schedule import OneCycle
+from fastcifar.training.schedule import OneCycle, StepDecay, build_schedule
 from fastcifar.training.step import TrainingStep
 
 
@@ -61,6 +61,26 @@ def test_one_cycle_rises_and_falls_and_ignores_the_batch_size() -> None:
         assert schedule.learning_rate(examples) == pytest.approx(expected), examples
     no_warmup = OneCycle.from_config(dataclasses.replace(config, warmup=0.0), 2.0, 1000)
     assert no_warmup.learning_rate(0) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("step_size", "gamma"), [(1, 0.9), (3, 0.2), (8, 0.5)])
+def test_step_decay_is_torchs_step_lr(step_size: int, gamma: float) -> None:
+    """In the middle of the first and of the last of an epoch's seven batches."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    reference = torch.optim.lr_scheduler.StepLR(optimizer, step_size, gamma)
+    config = ScheduleConfig(epochs=20, kind="step", step_size=step_size, gamma=gamma)
+    schedule = build_schedule(config, peak=0.3, examples_per_epoch=7 * 64)
+    for epoch in range(20):
+        for batch in (0, 6):
+            found = schedule.learning_rate((7 * epoch + batch) * 64 + 32)
+            assert found == pytest.approx(optimizer.param_groups[0]["lr"]), (epoch, batch)
+        optimizer.step()
+        reference.step()
+
+
+def test_the_kind_of_schedule_is_chosen_by_name() -> None:
+    kinds = {kind: type(build_schedule(ScheduleConfig(kind=kind), 1.0, 100)) for kind in ("one-cycle", "step")}
+    assert kinds == {"one-cycle": OneCycle, "step": StepDecay}
 
 
 def test_the_weight_average_follows_the_recursion_including_batch_norm() -> None:

@@ -42,11 +42,15 @@ def test_shapes_of_layers_alike_are_met_once() -> None:
     assert all(residual == (shape.stride == 1) for shape, residual in shapes.items())
 
 
+def test_a_network_of_plain_convolutions_has_no_shapes_at_any_size() -> None:
+    assert separable_shapes("assignment-671k", 64, 8) == {}
+
+
 def test_nothing_to_tune_is_one_line_with_the_reason() -> None:
     with pytest.raises(DeviceError, match="nothing to tune: on a CPU") as caught:
         tunable(SPEED, BF16, CPU)
     assert caught.value.exit_code == 4
-    with pytest.raises(DeviceError, match="nothing to tune: no layer is depthwise-separable"):
+    with pytest.raises(DeviceError, match="nothing to tune: no layer is a DepthwiseSeparable"):
         tunable({}, BF16, CPU)
 
 

@@ -20,7 +20,10 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", "-r", help="speed (the default), demo, laptop, accuracy, or the path of a .toml file."
+            "--recipe",
+            "-r",
+            help="speed (the default), demo, laptop, accuracy, assignment-98k, -151k, -162k, -170k, -671k, "
+            "or the path of a .toml file.",
         ),
     ] = None,
     settings: Annotated[

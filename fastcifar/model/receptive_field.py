@@ -11,8 +11,8 @@ def receptive_field(model: nn.Module, image_size: int = 257) -> int:
     """Side in pixels of the input region that one unit before the global pooling can see.
 
     It is the extent of the support of the input gradient of the central unit, on a copy of `model.features` whose
-    weights are positive and whose normalisation and biases are gone, so that no path can cancel. Branches, residuals,
-    dilation and padding are thereby accounted for by the network itself.
+    weights are positive, whose normalisation and biases are gone and whose max-pooling is a mean, so that no path can
+    cancel or lose. Branches, residuals, dilation and padding are thereby accounted for by the network itself.
 
     Args:
         model: has `features`, the part up to the global pooling: [B, 3, H, W] -> [B, C, h, w].
@@ -27,6 +27,8 @@ def receptive_field(model: nn.Module, image_size: int = 257) -> int:
         for name, child in parent.named_children():
             if isinstance(child, nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.Dropout | nn.Dropout2d):
                 setattr(parent, name, nn.Identity())
+            elif isinstance(child, nn.MaxPool2d):  # any pixel of a window may be its largest
+                setattr(parent, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
     with torch.no_grad():
         for name, parameter in probe.named_parameters():
             # A mean over the fan-in keeps the activations near 1 through any depth.

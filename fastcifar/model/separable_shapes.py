@@ -29,9 +29,11 @@ def separable_shapes(name: str, images: int, image_size: int) -> dict[Shape, boo
 
         return hook
 
-    for layer in model.modules():
-        if isinstance(layer, DepthwiseSeparable):
-            layer.depthwise.register_forward_pre_hook(note(layer))
+    layers = [layer for layer in model.modules() if isinstance(layer, DepthwiseSeparable)]
+    if not layers:  # such a network may not take images of every size
+        return found
+    for layer in layers:
+        layer.depthwise.register_forward_pre_hook(note(layer))
     with torch.inference_mode():
         model(torch.zeros(1, 3, image_size, image_size))
     return found

@@ -10,7 +10,7 @@ from fastcifar.dataset.obtain import obtain_dataset
 from fastcifar.dataset.statistics import ChannelStatistics, channel_statistics
 from fastcifar.errors import DataError, UsageError
 from fastcifar.loader.choose import LoaderChoice, check_loader, choose_loader
-from fastcifar.model.registry import check_model_name
+from fastcifar.model.registry import check_image_sizes, check_model_name
 from fastcifar.paths import named_data_dir
 from fastcifar.runtime import Runtime
 from fastcifar.settings import ResolvedConfig
@@ -45,10 +45,11 @@ def check_before_loading(config: Config, parent: Path) -> None:
     """Refuse what needs no data to be refused, so that nobody waits for a download to hear of a typing error.
 
     Raises:
-        UsageError: no such network, or run folders cannot be made in `parent`.
+        UsageError: no such network, images too small for it, or run folders cannot be made in `parent`.
         DeviceError: a loader is asked for whose package is not installed.
     """
     check_model_name(config.model.name)
+    check_image_sizes(config.model.name, (size for _, size in config.schedule.image_sizes))
     check_loader(config.loader)
     existing = next(folder for folder in [parent.absolute(), *parent.absolute().parents] if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

@@ -33,3 +33,33 @@ class OneCycle:
             return self.peak * examples / self.warmup_examples
         left = max(0.0, self.total_examples - examples) / (self.total_examples - self.warmup_examples)
         return self.peak * (self.final_share + (1 - self.final_share) * left)
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """The peak, multiplied by gamma each time that so many images have passed, as torch's StepLR does by epochs.
+
+    Attributes:
+        peak: learning rate at the start.
+        step_examples: training images between two drops.
+        gamma: what a drop multiplies it by.
+    """
+
+    peak: float
+    step_examples: int
+    gamma: float
+
+    @classmethod
+    def from_config(cls, config: ScheduleConfig, peak: float, examples_per_epoch: int) -> "StepDecay":
+        """The schedule whose learning rate drops after every `config.step_size` epochs."""
+        return cls(peak, config.step_size * examples_per_epoch, config.gamma)
+
+    def learning_rate(self, examples: float) -> float:
+        """Learning rate after `examples` training images."""
+        return self.peak * self.gamma ** int(examples // self.step_examples)
+
+
+def build_schedule(config: ScheduleConfig, peak: float, examples_per_epoch: int) -> OneCycle | StepDecay:
+    """The schedule that `config.kind` names."""
+    kind = StepDecay if config.kind == "step" else OneCycle
+    return kind.from_config(config, peak, examples_per_epoch)

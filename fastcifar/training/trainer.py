@@ -23,7 +23,7 @@ from fastcifar.training.checkpoint import restore, save_resume_state, save_weigh
 from fastcifar.training.observer import EpochRecord, Observer
 from fastcifar.training.optimizer import build_optimizer
 from fastcifar.training.run_log import RunLog
-from fastcifar.training.schedule import OneCycle
+from fastcifar.training.schedule import build_schedule
 from fastcifar.training.step import TrainingStep
 
 
@@ -88,9 +88,7 @@ class Trainer:
         self.weights_metadata = weights_metadata
         self.progress = Progress()
         batch_size = config.training.batch_size
-        self.schedule = OneCycle.from_config(
-            config.schedule, config.optimizer.learning_rate, len(train_loader) * batch_size
-        )
+        self.schedule = build_schedule(config.schedule, config.optimizer.learning_rate, len(train_loader) * batch_size)
         decay = config.training.ema_decay
         self.average = WeightAverage(model, decay) if decay else None
         optimizer = build_optimizer(model, config.optimizer, runtime.choices["optimizer"].used, self.average)
