@@ -12,10 +12,12 @@ _HOMES = {
     "AugmentPolicy": "fastcifar.augment.policy",
     "apply_draws": "fastcifar.augment.reference",
     "build_model": "fastcifar.model.registry",
+    "check_constraints": "fastcifar.model.constraints",
     "load_dataset": "fastcifar.dataset.load",
     "receptive_field": "fastcifar.model.receptive_field",
     "resolve": "fastcifar.settings",
     "sample_draws": "fastcifar.augment.draws",
+    "summarise": "fastcifar.model.summary",
 }
 
 

@@ -100,6 +100,9 @@ class Body(nn.Module):
         super().__init__()
         self.features = nn.Sequential(*layers)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.features(x).mean((2, 3))
+
 
 def test_receptive_field_of_known_networks() -> None:
     """Formula: 1 + sum of (kernel - 1) * dilation * product of earlier strides."""

@@ -8,10 +8,12 @@ import typer
 from typer import Typer
 
 from fastcifar import __version__
+from fastcifar.cli.check import check
 from fastcifar.cli.data import data_app
 from fastcifar.cli.doctor import doctor
 from fastcifar.cli.evaluate import evaluate
 from fastcifar.cli.parity import parity
+from fastcifar.cli.summary import summary
 from fastcifar.cli.train import train
 from fastcifar.cli.tune import tune
 from fastcifar.errors import INTERRUPTED, FastcifarError
@@ -24,6 +26,8 @@ app = Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(summary)
+app.command()(check)
 app.command()(parity)
 app.command()(doctor)
 app.command()(tune)
