@@ -8,16 +8,14 @@ import torch
 
 from fastcifar.dataset.image_set import split_holdout
 from fastcifar.dataset.load import load_dataset
-from fastcifar.dataset.statistics import ChannelStatistics
 from fastcifar.errors import DataError
 from fastcifar.evaluation.evaluate import predict_logits
 from fastcifar.evaluation.metrics import classification_summary
 from fastcifar.loader.choose import evaluation_loader
-from fastcifar.model.registry import build_model
 from fastcifar.paths import named_data_dir
 from fastcifar.runtime import choose_runtime, prepare
-from fastcifar.training.checkpoint import load_weights, restore
 from fastcifar.training.run_log import read_resolved_config
+from fastcifar.training.trained import read_trained
 
 
 def reevaluate(
@@ -40,29 +38,22 @@ def reevaluate(
         DataError: no run, damaged weights, weights of another model, or data with other classes.
     """
     config = read_resolved_config(folder).config
-    if config.training.runs > 1:
-        raise DataError(
-            f"{folder}: holds several runs", f"name one of them, such as {folder}/seed{config.training.seed}"
-        )
-    weights = folder / ("best.safetensors" if best else "last.safetensors")
-    tensors, metadata = load_weights(weights)
+    trained = read_trained(folder, best)
     name = dataset or config.data.dataset
     same_data = name == config.data.dataset
     data = load_dataset(name, data_dir or (named_data_dir(config.data.dir) if same_data else None), config.data.offline)
-    if list(data.classes) != metadata["classes"]:
+    if data.classes != trained.classes:
         raise DataError(
             f"{data.source}: its classes are not those that {folder} was trained on",
-            f"evaluate on {metadata['dataset']}",
+            f"evaluate on {trained.dataset}",
         )
     if config.data.holdout and same_data:
         data = split_holdout(data, config.data.holdout)
     runtime = choose_runtime(replace(config.runtime, device=device, compile=False))
     prepare(runtime, config.runtime.deterministic)
-    model = build_model(metadata["model"], len(metadata["classes"]))
-    restore(model, tensors, str(weights))
+    model = trained.network()
     model.to(runtime.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    statistics = ChannelStatistics(tuple(metadata["mean"]), tuple(metadata["std"]))
-    loader = evaluation_loader(data.test, runtime, statistics)
+    loader = evaluation_loader(data.test, runtime, trained.statistics)
     logits, labels = predict_logits(model, loader, runtime, tta)
     return {
         **classification_summary(logits, labels, data.classes),

@@ -26,7 +26,7 @@ ROWS = [
         "evaluation",
     ],
     ["training"],
-    ["reevaluate", "parity", "doctor", "tuning"],
+    ["reevaluate", "parity", "doctor", "tuning", "predict", "export", "export_formats"],
     ["", "cli", "__main__"],
 ]
 

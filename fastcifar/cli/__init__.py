@@ -12,7 +12,9 @@ from fastcifar.cli.check import check
 from fastcifar.cli.data import data_app
 from fastcifar.cli.doctor import doctor
 from fastcifar.cli.evaluate import evaluate
+from fastcifar.cli.export import export
 from fastcifar.cli.parity import parity
+from fastcifar.cli.predict import predict
 from fastcifar.cli.summary import summary
 from fastcifar.cli.train import train
 from fastcifar.cli.tune import tune
@@ -28,6 +30,8 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(summary)
 app.command()(check)
+app.command()(predict)
+app.command()(export)
 app.command()(parity)
 app.command()(doctor)
 app.command()(tune)
