@@ -35,7 +35,7 @@ _LIBRARY.define(
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-BACKENDS = backend.triton_only("depthwise_pointwise", "the fused kernels are for GPUs; two convolutions serve")
+BACKENDS = backend.triton_only("depthwise_pointwise", "two convolutions serve; the fused kernels are for GPUs")
 
 
 def depthwise_pointwise(

@@ -135,7 +135,7 @@ def key(shape: Shape, dtype: torch.dtype) -> str:
 def refusal(shape: Shape, dtype: torch.dtype, device: torch.device) -> str:
     """Why the kernels are not for a call in which x has this shape, type and device; "" where they are."""
     if device.type != "cuda":
-        return "the fused kernels are for GPUs"
+        return "on a CPU two convolutions serve"
     if missing := backend.triton_missing():
         return missing
     if shape.outputs > MOST_OUTPUTS:
