@@ -4,11 +4,23 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
+from torchmetrics.functional.classification import (
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from fastcifar.config import RuntimeConfig
 from fastcifar.evaluation.evaluate import predict_logits
-from fastcifar.evaluation.metrics import accuracy, calibration_error, classification_summary
+from fastcifar.evaluation.metrics import (
+    accuracy,
+    calibration_error,
+    class_figures,
+    classification_summary,
+    reliability,
+)
 from fastcifar.loader.resident import ResidentLoader
 from fastcifar.runtime import choose_runtime
 
@@ -46,6 +58,34 @@ def test_calibration_error_of_confidences_on_the_edges_of_bins() -> None:
     assert calibration_error(sure_and_wrong, torch.tensor([0, 1])) == pytest.approx(0.0)
     undecided = torch.zeros(10, 2)
     assert calibration_error(undecided, torch.arange(10) % 2) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_precision_recall_and_f1_equal_torchmetrics(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(307, 5, generator=generator)
+    logits[:, 4] -= 20  # never predicted
+    labels = torch.randint(0, 4, (307,), generator=generator)
+    labels[:3] = 4
+    labels[labels == seed] = 3  # never true, but predicted
+    found = class_figures(classification_summary(logits, labels, list("abcde"))["confusion_matrix"])
+    for name, metric in (
+        ("precision", multiclass_precision),
+        ("recall", multiclass_recall),
+        ("f1", multiclass_f1_score),
+    ):
+        expected = 100 * metric(logits, labels, num_classes=5, average="none", zero_division=0)
+        torch.testing.assert_close(torch.tensor([getattr(one, name) for one in found]), expected)
+    assert [one.images for one in found] == torch.bincount(labels, minlength=5).tolist()
+
+
+def test_reliability_by_hand() -> None:
+    half = torch.zeros(4, 2)  # confidence 1/2 lies in the bin ]4/9, 5/9] of 9
+    sure = torch.tensor([[0.0, 50.0]] * 3)
+    bins = reliability(torch.cat([half, sure]), torch.tensor([0, 0, 0, 1, 1, 1, 0]), bins=9)
+    assert [one.images for one in bins] == [0, 0, 0, 0, 4, 0, 0, 0, 3]
+    assert (bins[4].accuracy, bins[4].confidence) == (75.0, 50.0)
+    assert (bins[8].accuracy, bins[8].confidence) == (pytest.approx(200 / 3), pytest.approx(100.0))
 
 
 def test_accuracy_of_a_perfect_and_a_wrong_classifier() -> None:

@@ -27,6 +27,7 @@ ROWS = [
     ],
     ["training"],
     ["reevaluate", "parity", "doctor", "tuning", "predict", "export", "export_formats"],
+    ["report"],
     ["", "cli", "__main__"],
 ]
 

@@ -15,6 +15,7 @@ from fastcifar.cli.evaluate import evaluate
 from fastcifar.cli.export import export
 from fastcifar.cli.parity import parity
 from fastcifar.cli.predict import predict
+from fastcifar.cli.report import report
 from fastcifar.cli.summary import summary
 from fastcifar.cli.train import train
 from fastcifar.cli.tune import tune
@@ -28,6 +29,7 @@ app = Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(report)
 app.command()(summary)
 app.command()(check)
 app.command()(predict)

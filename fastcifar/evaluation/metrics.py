@@ -1,11 +1,31 @@
 """Figures made from logits and labels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Percentages of one class, and how many images of it there are."""
+
+    precision: float
+    recall: float
+    f1: float
+    images: int
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose confidence lies in one interval: how many, percent right, mean confidence in percent."""
+
+    images: int
+    accuracy: float
+    confidence: float
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -43,12 +63,40 @@ def classification_summary(logits: Tensor, labels: Tensor, classes: Sequence[str
     }
 
 
-def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Expected calibration error in percent: |accuracy - confidence| by confidence bin, weighted by its images.
+def class_figures(confusion: Sequence[Sequence[int]]) -> list[ClassFigures]:
+    """Precision, recall and F1 of each class from a confusion matrix [true class][predicted class].
+
+    A figure whose denominator is zero is 0, as in scikit-learn's classification_report.
+    """
+    columns = [sum(column) for column in zip(*confusion, strict=True)]
+    return [
+        ClassFigures(
+            precision=100.0 * row[c] / columns[c] if columns[c] else 0.0,
+            recall=100.0 * row[c] / sum(row) if sum(row) else 0.0,
+            f1=200.0 * row[c] / (sum(row) + columns[c]) if sum(row) + columns[c] else 0.0,
+            images=sum(row),
+        )
+        for c, row in enumerate(confusion)
+    ]
+
+
+def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[ReliabilityBin]:
+    """How often the network is right among the images that it is so sure of, bin by bin.
 
     Bins are of equal width and open on the left, as in Guo et al. 2017 (arXiv 1706.04599).
     """
     confidence, predicted = torch.softmax(logits.double(), dim=1).max(dim=1)
-    gap = (predicted == labels).double() - confidence
     bin_of = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
-    return 100.0 * torch.zeros(bins, dtype=torch.float64).scatter_add(0, bin_of, gap).abs().sum().item() / len(labels)
+    images = torch.bincount(bin_of, minlength=bins)
+    right = torch.bincount(bin_of, weights=(predicted == labels).double(), minlength=bins)
+    sure = torch.bincount(bin_of, weights=confidence, minlength=bins)
+    return [
+        ReliabilityBin(count, 100.0 * hits / max(1, count), 100.0 * total / max(1, count))
+        for count, hits, total in zip(images.tolist(), right.tolist(), sure.tolist(), strict=True)
+    ]
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error in percent: |accuracy - confidence| by confidence bin, weighted by its images."""
+    found = reliability(logits, labels, bins)
+    return sum(one.images * abs(one.accuracy - one.confidence) for one in found) / len(labels)

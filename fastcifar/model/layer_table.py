@@ -23,7 +23,7 @@ LEFT = 2
 
 def text_lines(summary: Summary, width: int | None = None) -> list[str]:
     """The table and the totals, as wide as their content; in a narrower width long names of layers lose their front."""
-    rows = [_cells(row) for row in summary.layers]
+    rows = [cells_of(row) for row in summary.layers]
     if width is not None:
         others = [max(len(row[column]) for row in [HEADINGS, *rows]) for column in range(1, len(HEADINGS))]
         most = width - sum(others) - len(others)
@@ -55,7 +55,7 @@ def markdown_lines(summary: Summary) -> list[str]:
     lines = [
         f"| {' | '.join(HEADINGS)} |",
         "|---|---|" + "---:|" * (len(HEADINGS) - LEFT),
-        *(f"| {' | '.join(_cells(row))} |" for row in summary.layers),
+        *(f"| {' | '.join(cells_of(row))} |" for row in summary.layers),
         "",
     ]
     return lines + [f"- {name}: {value}" for name, value in totals_of(summary)]
@@ -93,7 +93,8 @@ def _formula_text(summary: Summary) -> str:
     return "the whole image, however large" if math.isinf(field) else f"{field} pixels, along the longest path"
 
 
-def _cells(row: LayerRow) -> tuple[str, ...]:
+def cells_of(row: LayerRow) -> tuple[str, ...]:
+    """A row of the table, a text under each of `HEADINGS`."""
     return (
         _called(row.name, row.type),
         str([-1, *row.output_shape[1:]]) if row.output_shape else "-",

@@ -1,0 +1,1 @@
+"""Pages, pictures and the README section made of finished runs."""
