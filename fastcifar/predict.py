@@ -9,17 +9,24 @@ import torch
 from torch import Tensor
 
 from fastcifar.config import RuntimeConfig
-from fastcifar.dataset.any_picture import images_in, read_any_picture
+from fastcifar.dataset.any_picture import images_in, read_any_picture, read_thumbnail
 from fastcifar.dataset.image_set import ImageSet
-from fastcifar.errors import DataError
+from fastcifar.errors import DataError, UsageError
 from fastcifar.evaluation.evaluate import predict_logits
+from fastcifar.evaluation.gradcam import gradcam
 from fastcifar.loader.choose import evaluation_loader
+from fastcifar.predict_picture import LONGEST_SIDE, MOST_ROWS, write_predictions
 from fastcifar.runtime import choose_runtime, prepare
 from fastcifar.training.trained import TrainedWeights, read_trained
 
 
 def predict(
-    run: Path, pictures: Sequence[Path], top: int = 3, best: bool = False, device: str = "auto"
+    run: Path,
+    pictures: Sequence[Path],
+    top: int = 3,
+    best: bool = False,
+    device: str = "auto",
+    gradcam_file: Path | None = None,
 ) -> tuple[dict[str, Any], list[DataError]]:
     """Classify pictures with a run's last (or best) weights, in fp32.
 
@@ -27,17 +34,21 @@ def predict(
         run: a run folder or a weights file.
         pictures: files that pillow reads, and folders of such files.
         top: how many classes to name for each.
+        gradcam_file: PNG to write, with the first `MOST_ROWS` of the pictures that could be read and what in them
+            speaks for their likeliest class; not written where none could.
 
     Returns:
-        The weights, network, data set and device; "images": {"file", "predictions"} for each that could be read,
-        the predictions being {"class", "probability"}, the likeliest first; "failed": {"file", "reason"} for each
-        other one. Beside it the failures themselves.
+        The weights, network, data set and device; "gradcam": the PNG that was written, or None; "images": {"file",
+        "predictions"} for each that could be read, the predictions being {"class", "probability"}, the likeliest
+        first; "failed": {"file", "reason"} for each other one. Beside it the failures themselves.
 
     Raises:
-        DataError, UsageError: the run or file cannot be used.
+        DataError, UsageError: the run or file cannot be used, or the PNG would replace one of the pictures.
     """
     trained = read_trained(run, best)
     files, images, failures = _read(pictures)
+    if gradcam_file is not None and gradcam_file.resolve() in [file.resolve() for file in files]:
+        raise UsageError(f"{gradcam_file}: is one of the pictures", "write the Grad-CAM picture to another file")
     runtime = choose_runtime(RuntimeConfig(device=device, amp=False, compile=False))
     prepare(runtime, deterministic=False)
     record = {
@@ -45,6 +56,7 @@ def predict(
         "model": trained.model,
         "dataset": trained.dataset,
         "device": str(runtime.device),
+        "gradcam": None,
         "images": [],
         "failed": [{"file": str(path), "reason": error.what} for path, error in failures],
     }
@@ -57,6 +69,13 @@ def predict(
         record["images"] = [
             {"file": str(file), "predictions": found} for file, found in zip(files, likeliest, strict=True)
         ]
+        if gradcam_file is not None:
+            seen = ImageSet(batch.images[:MOST_ROWS], batch.labels[:MOST_ROWS])
+            ((normalised, _),) = evaluation_loader(seen, runtime, trained.statistics)
+            heat = gradcam(model, normalised, logits[:MOST_ROWS].argmax(dim=1))
+            thumbnails = [read_thumbnail(file, LONGEST_SIDE) for file in files[:MOST_ROWS]]
+            write_predictions(record, thumbnails, seen.images, heat, gradcam_file)
+            record["gradcam"] = str(gradcam_file)
     return record, [error for _, error in failures]
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from fastcifar.dataset.any_picture import images_in, read_any_picture
+from fastcifar.dataset.any_picture import images_in, read_any_picture, read_thumbnail
 from fastcifar.errors import DataError
 
 
@@ -132,3 +132,34 @@ def test_a_folders_images(tmp_path: Path) -> None:
     assert [path.name for path in images_in(tmp_path)] == ["a.webp", "b.PNG", "c.jpeg"]
     with pytest.raises(DataError, match="no images"):
         images_in(tmp_path / "folder.png")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 427), (64, 43)), ((427, 640), (43, 64)), ((40, 64), (40, 64)), ((9000, 3), (64, 1))]
+)
+def test_thumbnails_are_whole_and_never_enlarged(
+    tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    image = photograph(*size)
+    image.save(tmp_path / "p.png")
+    found = read_thumbnail(tmp_path / "p.png", 64)
+    assert (found.dtype, found.shape) == (np.uint8, (*expected[::-1], 3))
+    if size == expected:
+        np.testing.assert_array_equal(found, np.asarray(image))
+    else:
+        smoothly = np.asarray(image.resize(expected, Image.Resampling.BOX), dtype=float)
+        np.testing.assert_allclose(found.mean((0, 1)), smoothly.mean((0, 1)), atol=4)
+
+
+def test_a_thumbnail_is_the_right_way_up_and_on_white(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new("RGBA", (30, 20), (200, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 15, 20))
+    image.save(tmp_path / "p.png", exif=exif)
+    found = read_thumbnail(tmp_path / "p.png", 100)
+    assert found.shape == (30, 20, 3)
+    assert (found[:15] == (0, 0, 255)).all()
+    assert (found[15:] == 255).all()
+    with pytest.raises(DataError, match=r"nowhere\.png: no such image"):
+        read_thumbnail(tmp_path / "nowhere.png", 100)

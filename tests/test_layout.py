@@ -26,7 +26,7 @@ ROWS = [
         "evaluation",
     ],
     ["training"],
-    ["reevaluate", "parity", "doctor", "tuning", "predict", "export", "export_formats"],
+    ["reevaluate", "parity", "doctor", "tuning", "predict", "predict_picture", "export", "export_formats"],
     ["report"],
     ["", "cli", "__main__"],
 ]

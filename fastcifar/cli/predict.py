@@ -21,6 +21,12 @@ def predict(
     ],
     top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many classes to name for each.")] = 3,
     best: Annotated[bool, typer.Option("--best", help="The best epoch's weights instead of the last's.")] = False,
+    gradcam: Annotated[
+        Path | None,
+        typer.Option(
+            "--gradcam", metavar="FILE.png", help="Picture to write: where the network saw the likeliest class."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -31,14 +37,22 @@ def predict(
     which way is up. A network finds one of the classes that it was trained on
     in any picture. What cannot be read is named, a line each; the others are
     classified all the same, and the exit code is then 3.
+
+    The picture that --gradcam writes shows the first 20 images, each beside what
+    the network sees of it and, in colour, where it saw the evidence.
     """
     from fastcifar.predict import predict as predicted
+    from fastcifar.predict_picture import MOST_ROWS
 
-    record, failures = predicted(run, pictures, top=top, best=best, device=device)
+    record, failures = predicted(run, pictures, top=top, best=best, device=device, gradcam_file=gradcam)
     if as_json:
         typer.echo(json.dumps(record, indent=2))
     elif record["images"]:
         typer.echo("\n".join(_lines(record)))
+        if gradcam is not None:
+            count = len(record["images"])
+            extent = f" (the first {MOST_ROWS} of {count:,} images)" if count > MOST_ROWS else ""
+            typer.echo(f"\nGrad-CAM: {typer.format_filename(gradcam)}{extent}")
     for failure in failures:
         typer.echo(f"fastcifar: {failure.what} - {failure.hint}", err=True)
     if failures:

@@ -1,7 +1,8 @@
-"""A picture of any size and of any format that pillow reads -> a uint8 array of 32x32 pixels."""
+"""A picture of any size and of any format that pillow reads -> a uint8 array, of 32x32 pixels or to look at."""
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +23,21 @@ def read_any_picture(path: Path) -> np.ndarray:
     Raises:
         DataError: no such file, no picture, a damaged one, or one whose pixel values have no fixed white.
     """
-    try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")  # of large pictures, and of odd but legible metadata
-            with Image.open(file) as image:
-                return np.asarray(_central_square(_as_rgb(ImageOps.exif_transpose(image))))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image", "check the path") from None
-    except Image.UnidentifiedImageError:
-        raise DataError(f"{path}: no image that pillow can read", "convert it to PNG or JPEG") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: has more pixels than pillow deems safe", "store a smaller copy") from None
-    except Exception as error:
-        # Pillow's decoders raise many kinds for a damaged file, none of them its own.
-        reason = str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as an image, {reason}", "save it anew with 8 bits a channel") from None
+    return _read(path, _central_square)
+
+
+def read_thumbnail(path: Path, longest: int) -> np.ndarray:
+    """Read the whole of a picture as uint8 [H, W, 3], scaled down where a side has more than `longest` pixels.
+
+    Raises:
+        DataError: as `read_any_picture`.
+    """
+
+    def scaled_down(image: Image.Image) -> Image.Image:
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+        return image
+
+    return _read(path, scaled_down)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -54,6 +55,24 @@ def images_in(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"{folder}: holds no images", "name a folder with pictures in it, not in its subfolders")
     return found
+
+
+def _read(path: Path, sized: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # of large pictures, and of odd but legible metadata
+            with Image.open(file) as image:
+                return np.asarray(sized(_as_rgb(ImageOps.exif_transpose(image))))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image", "check the path") from None
+    except Image.UnidentifiedImageError:
+        raise DataError(f"{path}: no image that pillow can read", "convert it to PNG or JPEG") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: has more pixels than pillow deems safe", "store a smaller copy") from None
+    except Exception as error:
+        # Pillow's decoders raise many kinds for a damaged file, none of them its own.
+        reason = str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: cannot be read as an image, {reason}", "save it anew with 8 bits a channel") from None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

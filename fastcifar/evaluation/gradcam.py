@@ -17,6 +17,8 @@ STRENGTH = 0.7
 """Share of the colour map where an overlay is hottest; with more of it, the picture below cannot be made out."""
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
 def gradcam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """The evidence for a class of each image, after Selvaraju et al. 2017 (arXiv 1610.02391), through captum.
 
@@ -44,8 +46,8 @@ def gradcam(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         return heat
     pooling = _pooling(model, image_size=images.shape[-1])
     device = next(model.parameters(), images).device
-    # Captum asks for gradients from the pooling on, so that nothing before it is kept where the weights are frozen.
-    with _evaluating(model), torch.inference_mode(False), torch.no_grad():
+    # Captum switches gradients on, from the pooling's input on: where the weights are frozen, no more is kept.
+    with _evaluating(model):
         method = LayerGradCam(model, pooling)
         for rows in torch.arange(len(images)).split(BATCH):
             batch = images[rows].to(device)
