@@ -40,3 +40,14 @@ def write_errors_named(target: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{target}: cannot be written, {reason}", "name another place") from None
+
+
+def check_place(folder: Path, what: str) -> None:
+    """Find out before the work that `what` ("a run folder") can be made in a folder, which need not exist yet.
+
+    Raises:
+        UsageError: it cannot; the hint names --output.
+    """
+    existing = next(place for place in [folder.absolute(), *folder.absolute().parents] if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot make {what} in {folder}", "name another one with --output")

@@ -13,6 +13,7 @@ from fastcifar.cli.data import data_app
 from fastcifar.cli.doctor import doctor
 from fastcifar.cli.evaluate import evaluate
 from fastcifar.cli.export import export
+from fastcifar.cli.lr_find import lr_find
 from fastcifar.cli.parity import parity
 from fastcifar.cli.predict import predict
 from fastcifar.cli.report import report
@@ -34,6 +35,7 @@ app.command()(summary)
 app.command()(check)
 app.command()(predict)
 app.command()(export)
+app.command()(lr_find)
 app.command()(parity)
 app.command()(doctor)
 app.command()(tune)

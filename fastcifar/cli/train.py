@@ -7,87 +7,69 @@ from typing import Annotated, Any
 
 import typer
 
+import fastcifar.cli.run_options as shared
+from fastcifar.cli.run_options import DATA, LENGTH, OUTPUT, SPEED, as_flags, option
 from fastcifar.errors import INTERRUPTED, TargetMissedError, UsageError
-
-DATA, LENGTH, SPEED, OUTPUT = "Data", "Training", "Hardware", "Output"
-
-
-def _option(flag: str, help: str, panel: str, **settings: Any) -> Any:
-    return typer.Option(flag, help=help, rich_help_panel=panel, show_default=False, **settings)
 
 
 def train(
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            "-r",
-            help="speed (the default), demo, laptop, accuracy, assignment-98k, -151k, -162k, -170k, -671k, "
-            "or the path of a .toml file.",
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override any setting; repeatable.")
-    ] = None,
+    recipe: shared.Recipe = None,
+    settings: shared.Settings = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run's folder.")
     ] = None,
-    dataset: Annotated[str | None, _option("--dataset", "cifar10, or shapes10, which is built in.", DATA)] = None,
-    data_dir: Annotated[str | None, _option("--data-dir", "Folder or archive with CIFAR-10.", DATA)] = None,
-    offline: Annotated[bool | None, _option("--offline", "Never use the network.", DATA)] = None,
+    dataset: shared.Dataset = None,
+    data_dir: shared.DataDir = None,
+    offline: shared.Offline = None,
     holdout: Annotated[
-        int | None, _option("--holdout", "Evaluate on N training images set aside, not on the test set.", DATA)
+        int | None, option("--holdout", "Evaluate on N training images set aside, not on the test set.", DATA)
     ] = None,
-    loader: Annotated[str | None, _option("--loader", "auto, resident, dali or workers.", DATA)] = None,
-    model: Annotated[str | None, _option("--model", "Name of the network.", LENGTH)] = None,
-    epochs: Annotated[int | None, _option("--epochs", "Epochs of the schedule.", LENGTH)] = None,
-    batch_size: Annotated[int | None, _option("--batch-size", "Images a step.", LENGTH)] = None,
-    lr: Annotated[float | None, _option("--lr", "Peak learning rate.", LENGTH)] = None,
-    seed: Annotated[int | None, _option("--seed", "Seed of the first run.", LENGTH)] = None,
-    runs: Annotated[int | None, _option("--runs", "Train N seeds; report mean and spread.", LENGTH)] = None,
+    loader: shared.Loader = None,
+    model: shared.Model = None,
+    epochs: Annotated[int | None, option("--epochs", "Epochs of the schedule.", LENGTH)] = None,
+    batch_size: shared.BatchSize = None,
+    lr: Annotated[float | None, option("--lr", "Peak learning rate.", LENGTH)] = None,
+    seed: Annotated[int | None, option("--seed", "Seed of the first run.", LENGTH)] = None,
+    runs: Annotated[int | None, option("--runs", "Train N seeds; report mean and spread.", LENGTH)] = None,
     target: Annotated[
-        float | None, _option("--target", "Stop at this accuracy in percent; exit 5 if it is missed.", LENGTH)
+        float | None, option("--target", "Stop at this accuracy in percent; exit 5 if it is missed.", LENGTH)
     ] = None,
-    device: Annotated[str | None, _option("--device", "auto, cpu, cuda or cuda:N.", SPEED)] = None,
-    amp: Annotated[bool | None, _option("--amp/--no-amp", "Mixed precision.", SPEED)] = None,
-    compile: Annotated[bool | None, _option("--compile/--no-compile", "torch.compile.", SPEED)] = None,
-    optimizer: Annotated[str | None, _option("--optimizer", "SGD of auto, fused, torch or apex.", SPEED)] = None,
-    threads: Annotated[int | None, _option("--threads", "CPU threads.", SPEED)] = None,
-    deterministic: Annotated[
-        bool | None, _option("--deterministic", "Algorithms that repeat to the bit, where torch has them.", SPEED)
-    ] = None,
-    strict: Annotated[
-        bool | None, _option("--strict", "Exit 4 where a requested setting cannot be had.", SPEED)
-    ] = None,
-    output: Annotated[Path | None, _option("--output", "Folder for run folders (./runs).", OUTPUT)] = None,
+    device: shared.Device = None,
+    amp: shared.Amp = None,
+    compile: Annotated[bool | None, option("--compile/--no-compile", "torch.compile.", SPEED)] = None,
+    optimizer: shared.Optimizer = None,
+    threads: shared.Threads = None,
+    deterministic: shared.Deterministic = None,
+    strict: shared.Strict = None,
+    output: Annotated[Path | None, option("--output", "Folder for run folders (./runs).", OUTPUT)] = None,
     dry_run: Annotated[
-        bool, _option("--dry-run", "Print the configuration and where each value came from; train nothing.", OUTPUT)
+        bool, option("--dry-run", "Print the configuration and where each value came from; train nothing.", OUTPUT)
     ] = False,
-    as_json: Annotated[bool, _option("--json", "Print one JSON object and nothing else on stdout.", OUTPUT)] = False,
-    quiet: Annotated[bool, _option("--quiet", "Print only the result.", OUTPUT)] = False,
+    as_json: shared.AsJson = False,
+    quiet: shared.Quiet = False,
 ) -> None:
     """Train a network and leave a run folder with its weights, log and metrics."""
-    flags = {
-        "data.dataset": ("--dataset", dataset),
-        "data.dir": ("--data-dir", data_dir),
-        "data.offline": ("--offline", offline),
-        "data.holdout": ("--holdout", holdout),
-        "loader.kind": ("--loader", loader),
-        "model.name": ("--model", model),
-        "schedule.epochs": ("--epochs", epochs),
-        "training.batch_size": ("--batch-size", batch_size),
-        "optimizer.learning_rate": ("--lr", lr),
-        "training.seed": ("--seed", seed),
-        "training.runs": ("--runs", runs),
-        "training.target": ("--target", target),
-        "runtime.device": ("--device", device),
-        "runtime.amp": ("--amp" if amp else "--no-amp", amp),
-        "runtime.compile": ("--compile" if compile else "--no-compile", compile),
-        "optimizer.backend": ("--optimizer", optimizer),
-        "runtime.threads": ("--threads", threads),
-        "runtime.deterministic": ("--deterministic", deterministic),
-        "runtime.strict": ("--strict", strict),
-    }
+    flags = as_flags(
+        dataset=dataset,
+        data_dir=data_dir,
+        offline=offline,
+        holdout=holdout,
+        loader=loader,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        runs=runs,
+        target=target,
+        device=device,
+        amp=amp,
+        compile=compile,
+        optimizer=optimizer,
+        threads=threads,
+        deterministic=deterministic,
+        strict=strict,
+    )
     from fastcifar.settings import DEFAULT_RECIPE, resolve
 
     if resume is None:
@@ -102,33 +84,18 @@ def train(
         _print_configuration(resolved.to_dict(), as_json)
         return
 
-    from fastcifar.allocator import certainly_on_cpu, relaunch_with_tuned_malloc
-
-    if certainly_on_cpu(resolved.config.runtime.device):
-        relaunch_with_tuned_malloc()
-
-    from fastcifar.cli.progress import make_observer
+    from fastcifar.atomic import check_place
+    from fastcifar.cli.prepare import prepare_material
     from fastcifar.paths import runs_dir
     from fastcifar.process import started_at
-    from fastcifar.runtime import choose_runtime, disappointments
-    from fastcifar.training.material import check_before_loading, load_material
-    from fastcifar.training.optimizer_choice import with_optimizer
+
+    parent = output or runs_dir()
+    check_place(parent, "a run folder")
+    material, observer = prepare_material(resolved, quiet, as_json)
+
     from fastcifar.training.runs import train_runs
     from fastcifar.training.trainer import Interrupted
 
-    observer = make_observer(quiet, as_json)
-    runtime = with_optimizer(choose_runtime(resolved.config.runtime), resolved.config.optimizer)
-    if runtime.device.type == "cpu":
-        relaunch_with_tuned_malloc()
-    parent = output or runs_dir()
-    check_before_loading(resolved.config, parent)
-    for line in disappointments(runtime, resolved):
-        observer.warning(line)
-    for name, choice in runtime.choices.items():
-        observer.message(f"{name}: {choice.used} ({choice.reason})")
-    material = load_material(resolved, runtime, observer, progress=sys.stderr.isatty() and not quiet)
-    observer.message(f"data: {material.dataset.title}, {material.dataset.source}")
-    observer.message(f"loader: {material.loader_choice.kind} ({material.loader_choice.reason})")
     try:
         result = train_runs(material, observer, parent, started_at(), resume)
     except Interrupted as stop:

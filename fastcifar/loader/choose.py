@@ -61,7 +61,15 @@ def _what_dali_does(images: ImageSet, device: torch.device) -> str:
 def build_loaders(
     kind: str, config: Config, runtime: Runtime, dataset: Dataset, statistics: ChannelStatistics
 ) -> tuple[Loader, Loader]:
-    """The training loader (shuffled, augmented, whole batches) and the evaluation loader (every image once)."""
+    """The training loader and the evaluation loader (every image once)."""
+    train = training_loader(kind, config, runtime, dataset.train, statistics)
+    return train, evaluation_loader(dataset.test, runtime, statistics)
+
+
+def training_loader(
+    kind: str, config: Config, runtime: Runtime, train: ImageSet, statistics: ChannelStatistics
+) -> Loader:
+    """The images shuffled and augmented, in whole batches."""
     settings: dict[str, Any] = {
         "batch_size": config.training.batch_size,
         "policy": config.augment,
@@ -73,24 +81,20 @@ def build_loaders(
         "shuffle": True,
         "drop_last": True,
     }
-    images, labels = dataset.train.images, dataset.train.labels
-    train: Loader
     if kind == "dali":
         from fastcifar.loader.dali import DaliLoader  # DALI is an extra
 
-        train = DaliLoader(
-            images,
-            labels,
+        return DaliLoader(
+            train.images,
+            train.labels,
             **settings,
-            encoded=dataset.train.encoded,
+            encoded=train.encoded,
             threads=torch.get_num_threads(),
             own_draws=config.loader.draws == "dali",
         )
-    elif kind == "workers":
-        train = WorkersLoader(images, labels, **settings, workers=config.loader.workers)
-    else:
-        train = ResidentLoader(images, labels, **settings)
-    return train, evaluation_loader(dataset.test, runtime, statistics)
+    if kind == "workers":
+        return WorkersLoader(train.images, train.labels, **settings, workers=config.loader.workers)
+    return ResidentLoader(train.images, train.labels, **settings)
 
 
 def evaluation_loader(images: ImageSet, runtime: Runtime, statistics: ChannelStatistics) -> Loader:

@@ -169,6 +169,10 @@ class Stem(nn.Module):
         self.conv.weight.copy_(torch.cat([filters, -filters]))
         assert self.conv.bias is not None
         self.conv.bias.zero_()
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Train the bias only."""
         self.conv.weight.requires_grad_(False)
 
 

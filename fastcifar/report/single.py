@@ -8,6 +8,8 @@ from fastcifar.dataset.summary import dataset_summary
 from fastcifar.evaluation.metrics import class_figures, classification_summary, reliability
 from fastcifar.model.constraints import Finding, check_constraints
 from fastcifar.model.layer_table import HEADINGS, cells_of, markdown_lines, totals_of
+from fastcifar.model.layers import Stem
+from fastcifar.model.registry import build_model
 from fastcifar.model.summary import Summary, summarise
 from fastcifar.reevaluate import Reevaluation, evaluate_again
 from fastcifar.report.augmentation import augmentation_figure
@@ -54,7 +56,10 @@ def single_report(folder: Path, data_dir: str | None = None, device: str = "auto
     """
     record = read_record(folder)
     found = evaluate_again(folder, data_dir=data_dir, device=device)
-    model = found.trained.network()
+    model = build_model(found.trained.model, len(found.data.classes))
+    stem = getattr(model, "stem", None)
+    if record.resolved.config.model.whiten_stem and isinstance(stem, Stem):
+        stem.freeze()
     return SingleReport(
         record,
         found,

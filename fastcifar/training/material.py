@@ -1,14 +1,12 @@
 """What every seed of a training shares: configuration, runtime, data."""
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fastcifar.config import Config
 from fastcifar.dataset.image_set import Dataset, split_holdout
 from fastcifar.dataset.obtain import obtain_dataset
 from fastcifar.dataset.statistics import ChannelStatistics, channel_statistics
-from fastcifar.errors import DataError, UsageError
+from fastcifar.errors import DataError
 from fastcifar.loader.choose import LoaderChoice, check_loader, choose_loader
 from fastcifar.model.registry import check_image_sizes, check_model_name
 from fastcifar.paths import named_data_dir
@@ -41,19 +39,16 @@ class Material:
         return replace(self, resolved=replace(self.resolved, config=config))
 
 
-def check_before_loading(config: Config, parent: Path) -> None:
+def check_before_loading(config: Config) -> None:
     """Refuse what needs no data to be refused, so that nobody waits for a download to hear of a typing error.
 
     Raises:
-        UsageError: no such network, images too small for it, or run folders cannot be made in `parent`.
+        UsageError: no such network, or images too small for it.
         DeviceError: a loader is asked for whose package is not installed.
     """
     check_model_name(config.model.name)
     check_image_sizes(config.model.name, (size for _, size in config.schedule.image_sizes))
     check_loader(config.loader)
-    existing = next(folder for folder in [parent.absolute(), *parent.absolute().parents] if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot make a run folder in {parent}", "name another one with --output")
 
 
 def load_material(resolved: ResolvedConfig, runtime: Runtime, observer: Observer, progress: bool = False) -> Material:

@@ -1,27 +1,23 @@
 """One network, one seed, one run folder, one result."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from fastcifar.environment import describe_environment
 from fastcifar.errors import DeviceError
 from fastcifar.evaluation.metrics import classification_summary
 from fastcifar.loader.choose import build_loaders
-from fastcifar.model.layers import Stem
 from fastcifar.model.receptive_field import receptive_field
-from fastcifar.model.registry import build_model, count_parameters
+from fastcifar.model.registry import count_parameters
 from fastcifar.training.checkpoint import load_resume_state
 from fastcifar.training.material import Material
+from fastcifar.training.network import build_network, memory_shortage_named
 from fastcifar.training.observer import Observer, RunPlan
 from fastcifar.training.run_log import RunLog
 from fastcifar.training.trainer import Trainer
-
-STEM_IMAGES = 1000  # enough for a 27 x 27 covariance: each image gives 900 patches
 
 
 def train_single(
@@ -44,12 +40,9 @@ def train_single(
         The result that `--json` prints.
     """
     config, runtime = material.config, material.runtime
-    torch.manual_seed(config.training.seed)
-    with _memory_shortage_named():
-        model = build_model(config.model.name, len(material.dataset.classes))
+    with memory_shortage_named():
+        model = build_network(material)
         field = receptive_field(model)
-        if config.model.whiten_stem:
-            _whiten_stem(model, material)
         model.to(runtime.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         kind = material.loader_choice.kind
         train_loader, eval_loader = build_loaders(kind, config, runtime, material.dataset, material.statistics)
@@ -72,7 +65,7 @@ def train_single(
         )
     )
     try:
-        with _memory_shortage_named():
+        with memory_shortage_named():
             progress = trainer.fit(run_log, more_follow)
             metrics = classification_summary(*trainer.predictions(), material.dataset.classes)
     finally:
@@ -128,27 +121,6 @@ def _compile(trainer: Trainer, material: Material, observer: Observer) -> tuple[
         observer.warning(f"compile on was asked for, off is used: torch.compile failed: {reason}")
         trainer.model._compiled_call_impl = None
         return used | {"compile": "off"}, 0.0
-
-
-@contextmanager
-def _memory_shortage_named() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has none of its own
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise DeviceError("the batch needs more memory than there is", "use a smaller --batch-size") from error
-
-
-def _whiten_stem(model: nn.Module, material: Material) -> None:
-    stem = getattr(model, "stem", None)
-    if not isinstance(stem, Stem):
-        return
-    # Evenly spaced: class folders are read class by class, and the first thousand images are all aeroplanes there.
-    spaced = material.dataset.train.images[:: max(1, len(material.dataset.train) // STEM_IMAGES)][:STEM_IMAGES]
-    images = torch.from_numpy(spaced).permute(0, 3, 1, 2).float() / 255
-    mean, std = torch.tensor(material.statistics.mean), torch.tensor(material.statistics.std)
-    stem.whiten((images - mean[:, None, None]) / std[:, None, None])
 
 
 def _weights_metadata(material: Material) -> dict[str, Any]:
