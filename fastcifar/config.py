@@ -155,6 +155,14 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """Where else a run is written besides its folder."""
+
+    tensorboard: bool = False  # event files in the run folder
+    wandb: bool = False  # Weights & Biases, which WANDB_MODE=offline keeps off the network
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run. Every section is frozen; `to_dict` and `config_from_dict` round-trip."""
 
@@ -166,6 +174,7 @@ class Config:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Sections of plain values, ready for JSON."""

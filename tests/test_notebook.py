@@ -1,4 +1,4 @@
-"""The example notebook runs from the first cell to the last, on the built-in data set, and every command in it succeeds."""
+"""The example notebook runs from the first cell to the last, and every command in it succeeds."""
 
 import os
 import re

@@ -131,7 +131,7 @@ from fastcifar.cli import main
 try:
     main()
 except SystemExit as stop:
-    heavy = {{"torch", "numpy", "matplotlib", "PIL", "pooch", "captum"}} & set(sys.modules)
+    heavy = {{"torch", "numpy", "matplotlib", "PIL", "pooch", "captum", "tensorboard", "wandb"}} & set(sys.modules)
     print("HEAVY", sorted(heavy), stop.code)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -147,7 +147,10 @@ def test_version_is_said_once() -> None:
 def test_every_dependency_of_ci_is_pinned() -> None:
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + extras["test"] + extras["parity"] + extras["dali-cuda130"]
+    (ours,) = (requirement for requirement in extras["test"] if requirement.startswith("fastcifar["))
+    included = ours.removeprefix("fastcifar[").removesuffix("]").split(",")
+    assert {"parity", "onnx", "tensorboard", "wandb"} <= set(included)
+    wanted = itertools.chain(PROJECT["dependencies"], extras["test"], *(extras[name] for name in included))
     names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower() for requirement in wanted}
     assert names - {"fastcifar"} <= pinned
 

@@ -47,6 +47,7 @@ def test_it_learns_and_the_run_folder_tells_all(colours: Dataset, tmp_path: Path
         "best.safetensors",
         "config.json",
         "environment.jsonl",
+        "epochs.csv",
         "epochs.jsonl",
         "last.safetensors",
         "metrics.json",

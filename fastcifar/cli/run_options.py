@@ -61,6 +61,8 @@ SETTING_BEHIND = {
     "threads": "runtime.threads",
     "deterministic": "runtime.deterministic",
     "strict": "runtime.strict",
+    "tensorboard": "log.tensorboard",
+    "wandb": "log.wandb",
 }
 """A command's parameter -> the setting that its flag overrides."""
 

@@ -42,6 +42,8 @@ def train(
     deterministic: shared.Deterministic = None,
     strict: shared.Strict = None,
     output: Annotated[Path | None, option("--output", "Folder for run folders (./runs).", OUTPUT)] = None,
+    tensorboard: Annotated[bool | None, option("--tensorboard", "Write the run for TensorBoard too.", OUTPUT)] = None,
+    wandb: Annotated[bool | None, option("--wandb", "Write it to Weights & Biases too.", OUTPUT)] = None,
     dry_run: Annotated[
         bool, option("--dry-run", "Print the configuration and where each value came from; train nothing.", OUTPUT)
     ] = False,
@@ -69,6 +71,8 @@ def train(
         threads=threads,
         deterministic=deterministic,
         strict=strict,
+        tensorboard=tensorboard,
+        wandb=wandb,
     )
     from fastcifar.settings import DEFAULT_RECIPE, resolve
 

@@ -13,6 +13,7 @@ from fastcifar.paths import named_data_dir
 from fastcifar.runtime import Runtime
 from fastcifar.settings import ResolvedConfig
 from fastcifar.training.observer import Observer
+from fastcifar.training.writers import check_writers
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ def check_before_loading(config: Config) -> None:
 
     Raises:
         UsageError: no such network, or images too small for it.
-        DeviceError: a loader is asked for whose package is not installed.
+        DeviceError: a loader or a writer is asked for whose package is not installed.
     """
     check_model_name(config.model.name)
     check_image_sizes(config.model.name, (size for _, size in config.schedule.image_sizes))
     check_loader(config.loader)
+    check_writers(config.log)
 
 
 def load_material(resolved: ResolvedConfig, runtime: Runtime, observer: Observer, progress: bool = False) -> Material:

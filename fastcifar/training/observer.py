@@ -24,7 +24,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of `epochs.jsonl`.
+    """One line of `epochs.jsonl` and one row of `epochs.csv`.
 
     Attributes:
         epoch: counted from 1.

@@ -8,8 +8,8 @@ from fastcifar.errors import UsageError
 from fastcifar.settings import ResolvedConfig, apply_overrides
 from fastcifar.training.run_log import read_resolved_config
 
-CHANGEABLE = ("data.dir", "data.offline", "loader.", "optimizer.backend", "training.log_every", "runtime.")
-"""What may differ in a resumed run: where and how fast it runs, never what is trained on what."""
+CHANGEABLE = ("data.dir", "data.offline", "loader.", "optimizer.backend", "training.log_every", "runtime.", "log.")
+"""What may differ in a resumed run: where, how fast and how watched it runs, never what is trained on what."""
 
 
 def resolve_resumed(folder: Path, flags: Mapping[str, tuple[str, Any]], settings: Iterable[str]) -> ResolvedConfig:

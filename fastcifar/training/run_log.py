@@ -1,10 +1,12 @@
-"""The run folder: configuration, environment, a JSON line an epoch, metrics."""
+"""The run folder: configuration, environment, a JSON line and a CSV row an epoch, metrics."""
 
+import csv
 import json
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fastcifar.atomic import write_errors_named, written_whole
 from fastcifar.config import KEY_TYPES
@@ -15,6 +17,7 @@ from fastcifar.training.observer import EpochRecord
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 EPOCHS_FILE = "epochs.jsonl"
+TABLE_FILE = "epochs.csv"
 
 
 class RunLog:
@@ -22,10 +25,12 @@ class RunLog:
 
     Attributes:
         folder: the run folder; it exists.
+        followers: hear of every epoch once it is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.followers: list[Callable[[EpochRecord], None]] = []
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunLog":
@@ -64,15 +69,33 @@ class RunLog:
         self._append_line("environment.jsonl", environment)
 
     def append_epoch(self, record: EpochRecord) -> None:
+        """Add an epoch to `epochs.jsonl` and, in the same columns, to `epochs.csv`."""
         self._append_line(EPOCHS_FILE, asdict(record))
+        table = self.folder / TABLE_FILE
+        with write_errors_named(table), table.open("a", newline="") as file:
+            _write_rows(file, [record], header=file.tell() == 0)
+        for follow in self.followers:
+            follow(record)
 
-    def keep_epochs(self, count: int) -> None:
-        """Drop lines beyond the first `count`: a resumed run writes them again."""
+    def keep_epochs(self, count: int) -> list[EpochRecord]:
+        """Drop epochs beyond the first `count`, which a resumed run writes again, and return the others.
+
+        The table is made anew from the JSON lines: a process that was killed may have left it a row behind them.
+
+        Raises:
+            DataError: the JSON lines are damaged.
+        """
         path = self.folder / EPOCHS_FILE
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        if len(lines) > count:
-            with written_whole(path) as partial:
-                partial.write_text("".join(lines[:count]))
+        lines = path.read_text().splitlines(keepends=True)[:count] if path.exists() else []
+        try:
+            records = [EpochRecord(**json.loads(line)) for line in lines]
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: damaged: {error}", "train again") from None
+        with written_whole(path) as partial:
+            partial.write_text("".join(lines))
+        with written_whole(self.folder / TABLE_FILE) as partial, partial.open("w", newline="") as file:
+            _write_rows(file, records, header=True)
+        return records
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         self._write_json(METRICS_FILE, metrics)
@@ -84,6 +107,14 @@ class RunLog:
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         with written_whole(self.folder / name) as partial:
             partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _write_rows(file: TextIO, records: Iterable[EpochRecord], header: bool) -> None:
+    """Rows of a CSV table; the cell of a value that is None stays empty."""
+    writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)], lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(asdict(record) for record in records)
 
 
 def read_resolved_config(folder: Path) -> ResolvedConfig:

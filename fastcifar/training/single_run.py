@@ -18,6 +18,7 @@ from fastcifar.training.network import build_network, memory_shortage_named
 from fastcifar.training.observer import Observer, RunPlan
 from fastcifar.training.run_log import RunLog
 from fastcifar.training.trainer import Trainer
+from fastcifar.training.writers import open_writers
 
 
 def train_single(
@@ -48,58 +49,61 @@ def train_single(
         train_loader, eval_loader = build_loaders(kind, config, runtime, material.dataset, material.statistics)
         trainer = Trainer(config, runtime, model, train_loader, eval_loader, observer, _weights_metadata(material))
         used, warmup_time_s = _compile(trainer, material, observer)
-    run_log = make_run_log()
+    run_log, past = make_run_log(), []
     if resumed:
         trainer.load_resume_state(load_resume_state(run_log.folder), str(run_log.folder))
-        run_log.keep_epochs(trainer.progress.epochs_done)
+        past = run_log.keep_epochs(trainer.progress.epochs_done)
     else:
         run_log.write_config(material.resolved.to_dict())
     run_log.append_environment(describe_environment(runtime.device))
-    observer.run_started(
-        RunPlan(
-            title=f"{config.model.name} on {material.dataset.title}, seed {config.training.seed}",
-            epochs=config.schedule.epochs,
-            first_epoch=trainer.progress.epochs_done + 1,
-            steps_per_epoch=len(train_loader),
-            evaluated_on=material.evaluated_on,
+    with open_writers(material.resolved, run_log.folder, past, observer) as writers:
+        run_log.followers.append(writers.write_epoch)
+        observer.run_started(
+            RunPlan(
+                title=f"{config.model.name} on {material.dataset.title}, seed {config.training.seed}",
+                epochs=config.schedule.epochs,
+                first_epoch=trainer.progress.epochs_done + 1,
+                steps_per_epoch=len(train_loader),
+                evaluated_on=material.evaluated_on,
+            )
         )
-    )
-    try:
-        with memory_shortage_named():
-            progress = trainer.fit(run_log, more_follow)
-            metrics = classification_summary(*trainer.predictions(), material.dataset.classes)
-    finally:
-        observer.run_ended()
-    result = {
-        "val_acc": metrics["accuracy"],
-        "target": config.training.target or None,
-        "target_reached": trainer.target_reached if config.training.target else None,
-        "time_to_target_s": progress.time_to_target_s,
-        "train_time_s": progress.train_time_s,
-        "warmup_time_s": warmup_time_s,
-        # A run that was resumed has no single process to count from.
-        "cold_time_s": None if resumed or process_started is None else time.time() - process_started,
-        "images_per_second": progress.examples / progress.step_time_s,
-        "epochs": progress.epochs_done,
-        "parameters": count_parameters(model),
-        "receptive_field": field,
-        "device": used["device"],
-        "model": config.model.name,
-        "dataset": material.dataset.title,
-        "evaluated_on": material.evaluated_on,
-        "tta": False,
-        "recipe": material.resolved.recipe,
-        "seed": config.training.seed,
-        "best": {
-            "val_acc": progress.best_accuracy,
-            "epoch": progress.best_epoch,
-            "chosen_on": material.evaluated_on,
-        },
-        "requested": runtime.requested() | {"loader": config.loader.kind},
-        "used": used,
-        "run_dir": str(run_log.folder),
-    }
-    run_log.write_metrics(result | {"evaluation": metrics})
+        try:
+            with memory_shortage_named():
+                progress = trainer.fit(run_log, more_follow)
+                metrics = classification_summary(*trainer.predictions(), material.dataset.classes)
+        finally:
+            observer.run_ended()
+        result = {
+            "val_acc": metrics["accuracy"],
+            "target": config.training.target or None,
+            "target_reached": trainer.target_reached if config.training.target else None,
+            "time_to_target_s": progress.time_to_target_s,
+            "train_time_s": progress.train_time_s,
+            "warmup_time_s": warmup_time_s,
+            # A run that was resumed has no single process to count from.
+            "cold_time_s": None if resumed or process_started is None else time.time() - process_started,
+            "images_per_second": progress.examples / progress.step_time_s,
+            "epochs": progress.epochs_done,
+            "parameters": count_parameters(model),
+            "receptive_field": field,
+            "device": used["device"],
+            "model": config.model.name,
+            "dataset": material.dataset.title,
+            "evaluated_on": material.evaluated_on,
+            "tta": False,
+            "recipe": material.resolved.recipe,
+            "seed": config.training.seed,
+            "best": {
+                "val_acc": progress.best_accuracy,
+                "epoch": progress.best_epoch,
+                "chosen_on": material.evaluated_on,
+            },
+            "requested": runtime.requested() | {"loader": config.loader.kind},
+            "used": used,
+            "run_dir": str(run_log.folder),
+        }
+        run_log.write_metrics(result | {"evaluation": metrics})
+        writers.write_result(result)
     return result
 
 
