@@ -146,6 +146,7 @@ class RuntimeConfig:
     compile: bool = False  # torch.compile
     threads: int = 0  # CPU threads; 0: as many as the process may use
     deterministic: bool = False  # algorithms that repeat to the bit, where torch has them
+    profile: bool = False  # trace a few steps of the run: what takes the time
     strict: bool = False  # what was asked for and cannot be had is an error
 
     def __post_init__(self) -> None:

@@ -42,6 +42,10 @@ class Recorder(Observer):
     def __init__(self) -> None:
         self.records: list[EpochRecord] = []
         self.looks: list[tuple[int, int, float]] = []
+        self.warnings: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
 
     def steps_done(self, epoch: int, step: int, loss: float, images_per_second: float) -> None:
         self.looks.append((epoch, step, loss))

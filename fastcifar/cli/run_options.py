@@ -61,6 +61,7 @@ SETTING_BEHIND = {
     "threads": "runtime.threads",
     "deterministic": "runtime.deterministic",
     "strict": "runtime.strict",
+    "profile": "runtime.profile",
     "tensorboard": "log.tensorboard",
     "wandb": "log.wandb",
 }

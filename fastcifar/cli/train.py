@@ -43,6 +43,10 @@ def train(
     strict: shared.Strict = None,
     output: Annotated[Path | None, option("--output", "Folder for run folders (./runs).", OUTPUT)] = None,
     tensorboard: Annotated[bool | None, option("--tensorboard", "Write the run for TensorBoard too.", OUTPUT)] = None,
+    profile: Annotated[
+        bool | None,
+        option("--profile", "Trace ten steps into RUN/profile (Perfetto), and list what took the time.", OUTPUT),
+    ] = None,
     wandb: Annotated[bool | None, option("--wandb", "Write it to Weights & Biases too.", OUTPUT)] = None,
     dry_run: Annotated[
         bool, option("--dry-run", "Print the configuration and where each value came from; train nothing.", OUTPUT)
@@ -71,6 +75,7 @@ def train(
         threads=threads,
         deterministic=deterministic,
         strict=strict,
+        profile=profile,
         tensorboard=tensorboard,
         wandb=wandb,
     )

@@ -22,6 +22,7 @@ from fastcifar.training.averaging import WeightAverage
 from fastcifar.training.checkpoint import restore, save_resume_state, save_weights
 from fastcifar.training.observer import EpochRecord, Observer
 from fastcifar.training.optimizer import build_optimizer
+from fastcifar.training.profile import PROFILED, SKIPPED, StepProfile
 from fastcifar.training.run_log import RunLog
 from fastcifar.training.schedule import build_schedule
 from fastcifar.training.step import TrainingStep
@@ -98,6 +99,7 @@ class Trainer:
         self.interrupt_requested = False
         self.last_predictions: tuple[Tensor, Tensor] | None = None
         self.clock_zero = 0.0
+        self.profile: StepProfile | None = None
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -120,11 +122,18 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM arrived.
         """
         self.run_log = run_log
+        if self.config.runtime.profile:
+            self.profile = StepProfile(run_log.folder / "profile", self.runtime.device)
         with self._interruptible():
             self.clock_zero = time.perf_counter() - self.progress.train_time_s
-            while self.progress.epochs_done < self.config.schedule.epochs and not self.target_reached:
-                self._train_epoch()
-                self._finish_epoch()
+            try:
+                while self.progress.epochs_done < self.config.schedule.epochs and not self.target_reached:
+                    self._train_epoch()
+                    self._finish_epoch()
+            finally:
+                if self.profile:
+                    self.profile.abandon()
+                    self.observer.warning(f"no profile: the run ended before its step {SKIPPED + PROFILED}")
         if self.interrupt_requested and more_follow:
             raise Interrupted(run_log.folder)
         return self.progress
@@ -170,6 +179,8 @@ class Trainer:
             self.correct += correct
             progress.steps_done += 1
             progress.examples += batch_size
+            if self.profile and self.profile.step_done():
+                self._tell_profile(self.profile)
             if progress.steps_done - looked_at == log_every:
                 loss_value = self._look_at_losses(looked_at)
                 looked_at = progress.steps_done
@@ -185,6 +196,12 @@ class Trainer:
             self._save_resume_state()
             raise Interrupted(self.run_log.folder)
         self._look_at_losses(looked_at)
+
+    def _tell_profile(self, profile: StepProfile) -> None:
+        self.profile = None
+        for line in profile.table():
+            self.observer.message(line)
+        self.observer.message(f"profile: {profile.folder}")
 
     def _look_at_losses(self, since: int) -> float:
         """Fetch the losses of the steps since the last look; the only place where training waits for the device."""
