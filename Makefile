@@ -8,10 +8,10 @@ INSTALLED_FOR_TESTS := $(VENV)/.installed-for-tests
 COMPILED := $(shell find kernels -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cmake' -o -name CMakeLists.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train test bench lint clean
+.PHONY: help setup demo train test test-all bench lint clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 17
 
 setup: $(INSTALLED) ## make .venv and install fastcifar into it (the others do this first)
 
@@ -21,7 +21,10 @@ demo: $(INSTALLED) ## train on the built-in data set: no GPU, no download, two m
 train: $(INSTALLED) ## train on CIFAR-10 (FASTCIFAR_DATA_DIR, ./data or the cache); ARGS="--target 85" adds flags
 	$(BIN)/fastcifar train --amp --compile $(ARGS)
 
-test: $(INSTALLED_FOR_TESTS) ## run the tests on all cores
+test: $(INSTALLED_FOR_TESTS) ## run the tests on all cores, less the slow ones
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
+
+test-all: $(INSTALLED_FOR_TESTS) ## run every test: trainings, installs, kernels in the interpreter too
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 bench: $(INSTALLED_FOR_TESTS) ## run the benchmarks

@@ -140,6 +140,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_what_is_no_run_or_another_models(cli: Cli, tmp_path: Path) -> None:
     code, _, err = cli("evaluate", str(tmp_path))
     assert (code, err.count("\n")) == (3, 1)

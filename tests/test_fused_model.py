@@ -61,6 +61,7 @@ def test_eagerly_torchs_own_layers_serve(fusing):
     assert seen == [layer.depthwise, layer.pointwise, layer.norm]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", ["c1c2c3c40-speed", "c1c2c3c40-accuracy"])
 def test_fused_equals_plain(name, training, fusing, monkeypatch):

@@ -59,6 +59,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert tops == {"fastcifar", "fastcifar_kernels", f"fastcifar-{PROJECT['version']}.dist-info"}
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "fastcifar").rglob("*.py")}
     expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "fastcifar").rglob("*.toml")}
+    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "fastcifar").rglob("*.j2")}
     expected |= {str(path.relative_to(ROOT / "kernels")) for path in (ROOT / "kernels").rglob("*.py")}
     assert expected <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith((".bin", ".npz"))]

@@ -53,6 +53,7 @@ def history(file: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_offline_file_of_the_last_process_holds_every_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

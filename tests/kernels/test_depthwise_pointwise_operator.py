@@ -27,6 +27,7 @@ def call(case: Case, given: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return depthwise_pointwise(**given, **options)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize(("stride", "dilation"), GEOMETRIES)
 def test_gradcheck(stride, dilation, normalise):

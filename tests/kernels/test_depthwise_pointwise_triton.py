@@ -48,6 +48,7 @@ def interpreted(calls: list[tuple[Case, dict[str, Tensor], Tiling]], folder: Pat
     return torch.load(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [False, True], ids=["plain", "normalised"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_results_and_gradients(dtype, normalise, tmp_path):
