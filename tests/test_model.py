@@ -86,7 +86,9 @@ def test_the_whitened_stem_decorrelates_patches() -> None:
     torch.testing.assert_close(second_moment[:27, :27], torch.eye(27, dtype=torch.float64), atol=2e-3, rtol=0)
     torch.testing.assert_close(responses[27:], -responses[:27])
     assert not stem.conv.weight.requires_grad
-    assert stem.conv.bias.requires_grad
+    assert not stem.conv.bias.requires_grad
+    assert not stem.conv.bias.any()
+    assert not stem(images).requires_grad
 
 
 def test_a_stem_that_cannot_be_whitened_says_so() -> None:

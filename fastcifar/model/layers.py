@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastcifar.model.pending import Moments, Pending, pending
+from fastcifar.model.batch_norm import Moments, normalised_relu, serves_training
+from fastcifar.model.pending import Pending, pending
 from fastcifar_kernels.depthwise import depthwise
 from fastcifar_kernels.depthwise_pointwise import depthwise_pointwise
 from fastcifar_kernels.depthwise_pointwise.plan import fuses
@@ -31,6 +32,8 @@ class Layer(nn.Module):
         residual = x if self.residual and isinstance(x, Tensor) else None
         if moments is not None:
             return pending(y, self.norm, moments).computed(residual)
+        if serves_training(self.norm, y):
+            return normalised_relu(self.norm, y, residual)
         y = self.norm(y)
         return F.relu(y if residual is None else y + residual, inplace=True)
 
@@ -153,8 +156,7 @@ class Stem(nn.Module):
         """Set the filters to the whitened principal components of the images' 3x3 patches, and freeze them.
 
         The leading outputs / 2 eigenvectors of the patch covariance, each over the root of its eigenvalue, stand with
-        both signs, so that the ReLU loses nothing (the whitening layer of hlb-CIFAR10 and airbench). The bias stays
-        trainable.
+        both signs, so that the ReLU loses nothing (the whitening layer of hlb-CIFAR10 and airbench). The bias is 0.
 
         Args:
             images: normalised, [N, 3, H, W].
@@ -172,8 +174,8 @@ class Stem(nn.Module):
         self.freeze()
 
     def freeze(self) -> None:
-        """Train the bias only."""
-        self.conv.weight.requires_grad_(False)
+        """Train nothing here. No gradient runs over the largest map then, and the next layer makes none for it."""
+        self.conv.requires_grad_(False)
 
 
 def _loads_pending(layer: Layer, y: Tensor) -> bool:

@@ -6,12 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class Moments(NamedTuple):
-    """Mean and biased variance of a map's channels, float32 [C]."""
-
-    mean: Tensor
-    variance: Tensor
+from fastcifar.model.batch_norm import Moments, take_note
 
 
 class Pending(NamedTuple):
@@ -37,14 +32,9 @@ def pending(y: Tensor, norm: nn.BatchNorm2d, moments: Moments | None) -> Pending
     if not norm.training:
         mean, variance = norm.running_mean, norm.running_var
     else:
-        mean, variance = moments or _moments(y)
-        with torch.no_grad():
-            count = y.numel() // y.shape[1]
-            assert norm.num_batches_tracked is not None
-            assert norm.momentum is not None
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(variance * (count / max(1, count - 1)), norm.momentum)
-            norm.num_batches_tracked.add_(1)
+        moments = moments or _moments(y)
+        take_note(norm, moments, y.numel() // y.shape[1])
+        mean, variance = moments
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return Pending(y, scale, norm.bias - mean * scale)
 

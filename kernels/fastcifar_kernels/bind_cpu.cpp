@@ -5,6 +5,7 @@
 
 #include "augment/binding.h"
 #include "augment/cpu.h"
+#include "batch_norm_relu/binding.h"
 #include "depthwise/binding.h"
 #include "depthwise/cpu.h"
 #include "sgd_ema/binding.h"
@@ -80,6 +81,8 @@ void sgd_ema(std::vector<Tensor> parameters, std::vector<Tensor> gradients, std:
 
 STABLE_TORCH_LIBRARY_IMPL(fastcifar_kernels, CPU, m) {
   m.impl("augment", TORCH_BOX(&fastcifar::augment));
+  m.impl("batch_norm_relu", TORCH_BOX(&fastcifar::batch_norm_relu));
+  m.impl("batch_norm_relu_backward", TORCH_BOX(&fastcifar::batch_norm_relu_backward));
   m.impl("depthwise_backward", TORCH_BOX(&fastcifar::depthwise_backward));
   m.impl("sgd_ema", TORCH_BOX(&fastcifar::sgd_ema));
 }
