@@ -56,12 +56,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """SGD with Nesterov momentum; biases and batch-norm parameters form a group of their own."""
+    """SGD with Nesterov momentum; biases and batch-norm form a group of their own, and convolutions may take Muon."""
 
     learning_rate: float = 2.0  # peak of the schedule, as SGD applies it to the batch mean
     momentum: float = 0.9
     weight_decay: float = 5e-4  # of convolution and linear weights; biases and batch-norm have none
     bias_lr_scale: float = 16.0  # learning rate of biases and batch-norm over that of the weights
+    muon_lr: float = 0.0  # peak learning rate of convolutions that mix channels, under Muon; 0: SGD for them too
     backend: str = "auto"  # auto | fused (one launch, the average included) | torch | apex (NVIDIA's)
 
     def __post_init__(self) -> None:
@@ -69,6 +70,7 @@ class OptimizerConfig:
         _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "0 to below 1")
         _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
         _require(self.bias_lr_scale > 0, "optimizer.bias_lr_scale", self.bias_lr_scale, "above 0")
+        _require(0 <= self.muon_lr <= 10, "optimizer.muon_lr", self.muon_lr, "0 to 10")
         kinds = ("auto", "fused", "torch", "apex")
         _require(self.backend in kinds, "optimizer.backend", self.backend, ", ".join(kinds))
 

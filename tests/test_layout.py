@@ -18,6 +18,7 @@ ROWS = [
     ["augment"],
     ["loader", "model"],
     [
+        "training.muon",
         "training.optimizer",
         "training.schedule",
         "training.averaging",

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from fastcifar.runtime import Runtime
 from fastcifar.training.averaging import WeightAverage
+from fastcifar.training.muon import MuonAndSGD, averaging_part
 from fastcifar.training.optimizer import set_learning_rate
-from fastcifar_kernels.sgd_ema.optimizer import SGDEMA
 
 
 class TrainingStep:
@@ -19,7 +19,7 @@ class TrainingStep:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | MuonAndSGD,
         average: WeightAverage | None,
         runtime: Runtime,
         label_smoothing: float,
@@ -44,15 +44,16 @@ class TrainingStep:
         """
         set_learning_rate(self.optimizer, learning_rate)
         loss, correct = self.forward_backward(images, labels)
-        if self.average is not None and isinstance(self.optimizer, SGDEMA):
-            self.optimizer.share = self.average.next_share()
+        averaging = averaging_part(self.optimizer)
+        if self.average is not None and averaging is not None:
+            averaging.share = self.average.next_share()
         if self.scaler is None:
             self.optimizer.step()
         else:
-            self.scaler.step(self.optimizer)
+            self.scaler.step(self.optimizer)  # pyright: ignore[reportArgumentType]
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None and not isinstance(self.optimizer, SGDEMA):
+        if self.average is not None and averaging is None:
             self.average.update()
         return loss, correct
 

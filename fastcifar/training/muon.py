@@ -1,0 +1,102 @@
+"""Muon for the convolutions that mix channels, SGD for everything else, as one optimizer.
+
+Muon: K. Jordan et al., 2024, kellerjordan.github.io/posts/muon; here as airbench94_muon has it for CIFAR-10.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastcifar_kernels.sgd_ema.optimizer import SGDEMA
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic iteration: they raise small singular values fast and leave large ones between 0.7 and 1.2."""
+ITERATIONS = 3
+MOMENTUM = 0.6
+
+
+def mixes_channels(parameter: nn.Parameter) -> bool:
+    """Whether it is the kernel of a convolution over several input channels, dense or 1x1: a matrix, in effect."""
+    return parameter.ndim == 4 and parameter.shape[1] > 1
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Nearly U V^T for the matrix U S V^T [rows, columns]: Newton-Schulz iterations on matrix / its Frobenius norm."""
+    a, b, c = COEFFICIENTS
+    x = matrix / (matrix.norm() + 1e-7)
+    if tall := len(x) > x.shape[1]:
+        x = x.T
+    for _ in range(ITERATIONS):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalised, on kernels held at the Frobenius norm sqrt(output channels).
+
+    Args:
+        params: kernels [out, in, height, width], each taken as a matrix [out, in height width].
+        lr: a step's length, on the scale of kernels whose rows have length 1.
+    """
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Update every kernel that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                momentum = state["momentum_buffer"].mul_(MOMENTUM).add_(parameter.grad)
+                ahead = parameter.grad.add(momentum, alpha=MOMENTUM)
+                direction = orthogonalised(ahead.reshape(len(ahead), -1)).view(ahead.shape)
+                parameter.mul_(len(parameter) ** 0.5 / parameter.norm()).sub_(group["lr"] * direction)
+        return loss
+
+
+class MuonAndSGD:
+    """Two optimizers over disjoint parameters, with the interface of one.
+
+    Args:
+        sgd: steps last, so that an `SGDEMA` moves the averages of what Muon has just updated too.
+    """
+
+    def __init__(self, muon: Muon, sgd: torch.optim.Optimizer) -> None:
+        self.muon, self.sgd = muon, sgd
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [*self.muon.param_groups, *self.sgd.param_groups]
+
+    def step(self) -> None:
+        self.muon.step()
+        self.sgd.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.muon.zero_grad(set_to_none)
+        self.sgd.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"muon": self.muon.state_dict(), "sgd": self.sgd.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.muon.load_state_dict(state["muon"])
+        self.sgd.load_state_dict(state["sgd"])
+
+
+def averaging_part(optimizer: "torch.optim.Optimizer | MuonAndSGD") -> SGDEMA | None:
+    """The part that moves the weight average in its own launch, if it is there."""
+    part = optimizer.sgd if isinstance(optimizer, MuonAndSGD) else optimizer
+    return part if isinstance(part, SGDEMA) else None
