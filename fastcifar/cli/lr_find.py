@@ -64,7 +64,8 @@ def lr_find(
     A range test (Smith, arXiv 1506.01186) of the recipe as it stands: its
     network, augmentation, batches, momentum and weight decay, at the image size
     of its first epoch throughout. Rates are as SGD applies them to the weights;
-    biases and batch-norm get them times optimizer.bias_lr_scale. The test ends
+    biases and batch-norm get them times optimizer.bias_lr_scale, and Muon's
+    follow in proportion where optimizer.muon_lr is set. The test ends
     where the smoothed loss is four times its minimum. The useful range is where
     the smoothed loss keeps at least half of its fall, and the suggestion is half
     of that range's upper end.
