@@ -36,7 +36,7 @@ from fastcifar.training.step import TrainingStep
 
 TARGET = 85
 TRAINING_IMAGES = 50_000
-ROUNDS, STEPS = 5, 12
+ROUNDS, STEPS = 3, 6
 
 
 @dataclass(frozen=True)
