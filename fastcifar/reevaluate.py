@@ -78,19 +78,12 @@ def evaluate_again(
     return Reevaluation(config, trained, data, "holdout" if held_out else "test", runtime, logits, labels)
 
 
-def reevaluate(
-    folder: Path,
-    best: bool = False,
-    tta: bool = False,
-    dataset: str | None = None,
-    data_dir: str | None = None,
-    device: str = "auto",
-) -> dict[str, Any]:
+def reevaluate(folder: Path, best: bool = False, tta: bool = False, **where: Any) -> dict[str, Any]:
     """The figures of `classification_summary`, with the weights, data, device and precision they belong to.
 
     Arguments and errors are those of `evaluate_again`.
     """
-    found = evaluate_again(folder, best, tta, dataset, data_dir, device)
+    found = evaluate_again(folder, best, tta, **where)
     return {
         **classification_summary(found.logits, found.labels, found.data.classes),
         "dataset": found.data.title,

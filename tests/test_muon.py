@@ -121,3 +121,21 @@ def test_an_interrupted_run_resumes_to_the_bit(
         run(material, tmp_path / "stopped")
     resumed = run(material, tmp_path / "stopped", resume=Path(str(stop.value)))
     assert_same_weights(weights(whole["run_dir"]), weights(resumed["run_dir"]))
+
+
+def test_a_gradient_scaler_steps_both_parts_and_skips_both() -> None:
+    torch.manual_seed(0)
+    model = build_model("c1c2c3c40-speed")
+    optimizer = build_optimizer(model, CONFIG)
+    set_learning_rate(optimizer, 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for poison in (False, True):
+        before = {name: value.clone() for name, value in model.named_parameters()}
+        scaler.scale(model(torch.randn(4, 3, 16, 16)).square().mean()).backward()
+        if poison:
+            model.get_parameter("head.weight").grad.fill_(torch.inf)  # pyright: ignore[reportOptionalMemberAccess]
+        scaler.step(optimizer)  # pyright: ignore[reportArgumentType]
+        scaler.update()
+        optimizer.zero_grad()
+        for name in ("c2.0.conv.weight", "head.weight"):
+            assert torch.equal(before[name], model.get_parameter(name)) == poison, name

@@ -5,7 +5,6 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +16,8 @@ import pytest
 import torch
 from conftest import make_colour_dataset
 from PIL import Image
+from test_cli import Cli, cli  # noqa: F401 - the fixture
 
-from fastcifar.cli import main
 from fastcifar.config import Config, OptimizerConfig, ScheduleConfig
 from fastcifar.dataset.npz import write_npz
 from fastcifar.errors import UsageError
@@ -65,19 +64,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cli(clean_environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tests", "report", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+def report(cli: Cli) -> Cli:  # noqa: F811
+    return lambda *arguments: cli("report", *map(str, arguments))
 
 
 @pytest.fixture
@@ -124,8 +112,8 @@ def assert_is_a_picture(path: Path) -> None:
     assert (pixels == 255).all(2).mean() < 0.98, path
 
 
-def test_page_pictures_and_readme_of_a_run(cli: Callable, run: Path) -> None:
-    code, out, err = cli(run, "--readme", "--json", "--device", "cpu")
+def test_page_pictures_and_readme_of_a_run(report: Callable, run: Path) -> None:
+    code, out, err = report(run, "--readme", "--json", "--device", "cpu")
     assert code == 0, err
     written = json.loads(out)
     metrics = json.loads((run / "metrics.json").read_text())
@@ -150,30 +138,30 @@ def test_page_pictures_and_readme_of_a_run(cli: Callable, run: Path) -> None:
     assert re.search(rf"\| colour3 \| [\d.]+ \| {recall:.2f} \| ", readme)
     assert "| a&lt;b&gt;\\|&#34;c |" in readme
     # a second report replaces the first
-    assert cli(run, "--readme", "--device", "cpu")[0] == 0
+    assert report(run, "--readme", "--device", "cpu")[0] == 0
 
 
-def test_a_difference_from_what_was_recorded_is_said(cli: Callable, run: Path) -> None:
+def test_a_difference_from_what_was_recorded_is_said(report: Callable, run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").write_text(json.dumps(metrics | {"val_acc": 1.25}))
-    code, _, err = cli(run, "--device", "cpu")
+    code, _, err = report(run, "--device", "cpu")
     assert code == 0, err
     assert any("recorded 1.25 %" in words for words in Outline((run / "report.html").read_text()).words)
 
 
-def test_an_interrupted_run_is_reported_as_such(cli: Callable, run: Path) -> None:
+def test_an_interrupted_run_is_reported_as_such(report: Callable, run: Path) -> None:
     (run / "metrics.json").unlink()
     lines = (run / "epochs.jsonl").read_text().splitlines()
     record = json.loads(lines[0]) | {"val_loss": None, "val_accuracy": None}
     (run / "epochs.jsonl").write_text(json.dumps(record) + "\n")
-    code, _, err = cli(run, "--readme", "--device", "cpu")
+    code, _, err = report(run, "--readme", "--device", "cpu")
     assert code == 0, err
     assert "Not finished: 1 of 2 epochs are done." in assert_stands_alone(run / "report.html").words
     assert "**Not finished**" in (run / "README.md").read_text()
 
 
-def test_several_runs(cli: Callable, trained: Path, tmp_path: Path) -> None:
-    code, out, err = cli(trained, "--readme", "--output", tmp_path / "out", "--json")
+def test_several_runs(report: Callable, trained: Path, tmp_path: Path) -> None:
+    code, out, err = report(trained, "--readme", "--output", tmp_path / "out", "--json")
     assert code == 0, err
     written = json.loads(out)
     assert written["runs"] == [str(trained / "seed0"), str(trained / "seed1")]
@@ -221,9 +209,9 @@ def test_spread_by_hand() -> None:
     assert two.count == 2
 
 
-def test_foreign_readme_is_left_alone(cli: Callable, run: Path) -> None:
+def test_foreign_readme_is_left_alone(report: Callable, run: Path) -> None:
     (run / "README.md").write_text("# My own\n")
-    code, _, err = cli(run, "--readme", "--device", "cpu")
+    code, _, err = report(run, "--readme", "--device", "cpu")
     assert (code, err.count("\n")) == (2, 1), err
     assert (run / "README.md").read_text() == "# My own\n"
     assert not (run / "report.html").exists()
@@ -242,14 +230,14 @@ def test_foreign_readme_is_left_alone(cli: Callable, run: Path) -> None:
     ],
 )
 def test_what_cannot_be_reported_is_said_in_one_line(
-    cli: Callable, trained: Path, run: Path, harm: Callable[[Path], object], named: str
+    report: Callable, trained: Path, run: Path, harm: Callable[[Path], object], named: str
 ) -> None:
     config = json.loads((run / "config.json").read_text())
     shutil.copy(trained.parent / "colours.npz", run.parent)
     config["config"]["data"]["dir"] = str(run.parent / "colours.npz")
     (run / "config.json").write_text(json.dumps(config))
     harm(run)
-    code, out, err = cli(run, "--device", "cpu")
+    code, out, err = report(run, "--device", "cpu")
     assert (code, out, err.count("\n")) == (3, "", 1), err
     assert named in err
     assert not (run / "report.html").exists()
@@ -301,8 +289,8 @@ def test_curves_show_what_was_recorded() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1100, 500])
-def test_a_browser_shows_the_page(cli: Callable, run: Path, tmp_path: Path, width: int) -> None:
-    assert cli(run, "--device", "cpu")[0] == 0
+def test_a_browser_shows_the_page(report: Callable, run: Path, tmp_path: Path, width: int) -> None:
+    assert report(run, "--device", "cpu")[0] == 0
     shown = screenshot(run / "report.html", tmp_path / "page.png", width)
     assert ink(shown) > 0.05
     assert ink(shown[:400]) > 0.02  # the headline
