@@ -12,6 +12,7 @@ from fastcifar.model.pending import Pending, pending
 from fastcifar_kernels.depthwise import depthwise
 from fastcifar_kernels.depthwise_pointwise import depthwise_pointwise
 from fastcifar_kernels.depthwise_pointwise.plan import fuses
+from fastcifar_kernels.strided_convolution import strided_convolution
 
 
 class Layer(nn.Module):
@@ -38,6 +39,19 @@ class Layer(nn.Module):
         return F.relu(y if residual is None else y + residual, inplace=True)
 
 
+class Dense(nn.Conv2d):
+    """3x3 convolution over all channels; [B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # Only stride 2 makes torch's backward pass slow. Where none is run, torch's operator is one less to export.
+        if self.training and (self.stride, self.dilation) == ((2, 2), (1, 1)):
+            return strided_convolution(x, self.weight)
+        return super().forward(x)
+
+
 class Convolution(Layer):
     """3x3 convolution -> batch-norm -> ReLU; [B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)].
 
@@ -48,7 +62,7 @@ class Convolution(Layer):
     def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1, residual: bool = False) -> None:
         super().__init__()
         self.residual = _checked_residual(residual, inputs, outputs, stride)
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False)
+        self.conv = Dense(inputs, outputs, stride, dilation)
         self.norm = nn.BatchNorm2d(outputs)
         if outputs >= inputs:
             # The first channels start as a copy of the input, so that gradients reach the front at once.

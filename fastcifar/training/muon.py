@@ -30,7 +30,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         x = x.T
     for _ in range(ITERATIONS):
         square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+        polynomial = torch.addmm(square, square, square, beta=b, alpha=c)
+        x = torch.addmm(x, polynomial, x, beta=a)
     return x.T if tall else x
 
 

@@ -93,7 +93,14 @@ def triton_only(operator: str, on_cpu: str) -> dict[str, Backend]:
 
 def backends() -> list[Backend]:
     """What serves every operator here."""
-    from fastcifar_kernels import augment, batch_norm_relu, depthwise, depthwise_pointwise, sgd_ema
+    from fastcifar_kernels import (
+        augment,
+        batch_norm_relu,
+        depthwise,
+        depthwise_pointwise,
+        sgd_ema,
+        strided_convolution,
+    )
 
-    operators = (augment, batch_norm_relu, depthwise, depthwise_pointwise, sgd_ema)
+    operators = (augment, batch_norm_relu, depthwise, depthwise_pointwise, sgd_ema, strided_convolution)
     return [backend for operator in operators for backend in operator.BACKENDS.values()]

@@ -1,15 +1,13 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
-#include <algorithm>
-
 #include "augment/binding.h"
 #include "augment/cpu.h"
 #include "batch_norm_relu/binding.h"
 #include "depthwise/binding.h"
-#include "depthwise/cpu.h"
 #include "sgd_ema/binding.h"
 #include "sgd_ema/cpu.h"
+#include "strided_convolution/binding.h"
 
 namespace fastcifar {
 namespace {
@@ -40,24 +38,6 @@ std::tuple<Tensor, Tensor> augment(Tensor images, Tensor indices, int64_t seed, 
   return {output, draws};
 }
 
-std::tuple<Tensor, Tensor> depthwise_backward(Tensor grad, Tensor x, Tensor weight, int64_t stride, int64_t dilation) {
-  using torch::headeronly::MemoryFormat;
-  const DepthwiseShape shape = depthwise_shape(grad, x, weight, stride, dilation);
-  const Tensor slopes = pixels_of(grad), pixels = pixels_of(x);
-  const std::vector<float> taps = taps_of(weight);
-  Tensor dx = torch::stable::empty({shape.images, shape.channels, shape.height, shape.width}, ScalarType::Float,
-                                   std::nullopt, x.device(), std::nullopt, MemoryFormat::ChannelsLast);
-  const float* slope = static_cast<const float*>(slopes.data_ptr());
-  const float* pixel = static_cast<const float*>(pixels.data_ptr());
-  float* result = static_cast<float*>(dx.data_ptr());
-  const int64_t chunks = depthwise_chunks(shape);
-  std::vector<float> sums(std::max<int64_t>(1, chunks) * kTaps * shape.channels);
-  torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
-    depthwise_backward_cpu(shape, slope, pixel, taps.data(), begin, end, result, sums.data());
-  });
-  return {dx, sum_of_chunks(sums, chunks, weight)};
-}
-
 void sgd_ema(std::vector<Tensor> parameters, std::vector<Tensor> gradients, std::vector<Tensor> momenta,
              std::vector<Tensor> averages, std::vector<Tensor> followed, std::vector<Tensor> followers,
              std::vector<int64_t> group_indices, Tensor groups, Tensor share, bool nesterov) {
@@ -85,4 +65,5 @@ STABLE_TORCH_LIBRARY_IMPL(fastcifar_kernels, CPU, m) {
   m.impl("batch_norm_relu_backward", TORCH_BOX(&fastcifar::batch_norm_relu_backward));
   m.impl("depthwise_backward", TORCH_BOX(&fastcifar::depthwise_backward));
   m.impl("sgd_ema", TORCH_BOX(&fastcifar::sgd_ema));
+  m.impl("strided_convolution_backward", TORCH_BOX(&fastcifar::strided_convolution_backward));
 }

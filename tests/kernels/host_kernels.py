@@ -1,23 +1,16 @@
 """`host_kernels.cpp` compiled for a machine and called on numpy arrays whose every unwritten byte shows."""
 
 import ctypes
-import functools
 import itertools
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
+import host_library
 import numpy as np
-import pytest
 import torch
 
 from fastcifar.augment.normalisation import normalisation_constants
 from fastcifar.augment.policy import AugmentPolicy, dropout_fill
 from fastcifar.augment.reference import LUMA
 
-HERE = Path(__file__).parent
-KERNELS = HERE.parents[1] / "kernels" / "fastcifar_kernels"
 GUARD = 64
 """Numbers before and after an output that must stay as they were."""
 
@@ -59,25 +52,8 @@ def settings(policy: AugmentPolicy, seed: int, epoch: int, mean: tuple, std: tup
     )
 
 
-@functools.cache
 def library(machine: str) -> ctypes.CDLL:
-    """Compiled with g++'s -march, or skipped with the reason."""
-    if shutil.which("g++") is None:
-        pytest.skip("no g++")
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    for level, feature in (("x86-64-v3", "avx2"), ("x86-64-v4", "avx512vl")):
-        if machine == level and feature not in flags:
-            pytest.skip(f"this machine has no {feature}")
-    target = Path(tempfile.mkdtemp()) / f"{machine}.so"
-    command = ["g++", "-std=c++17", "-O3", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-fPIC", "-shared"]
-    command += [f"-march={machine}", f"-I{KERNELS}", f"-I{KERNELS / 'include'}", "-o", str(target)]
-    done = subprocess.run(
-        [*command, str(HERE / "host_kernels.cpp"), str(KERNELS / "augment" / "cpu.cpp")], capture_output=True, text=True
-    )
-    if "-march" in done.stderr:
-        pytest.skip(f"g++ knows no {machine}")
-    assert done.returncode == 0, done.stderr
-    loaded = ctypes.CDLL(str(target))
+    loaded = host_library.library(machine, "augment", "host_kernels.cpp")
     assert loaded.settings_bytes() == ctypes.sizeof(Settings)
     return loaded
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from operator_checks import assert_near, gradients_of, is_served
+from torch import Tensor
 
 from fastcifar.model.layers import Depthwise, DepthwiseSeparable
 from fastcifar_kernels.backend import Backend
@@ -37,12 +37,6 @@ def in_float64(grad: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: i
     y = F.conv2d(wide_x, wide_weight, None, stride, dilation, dilation, x.shape[1])
     dx, dweight = torch.autograd.grad(y, (wide_x, wide_weight), grad.double())
     return y, dx, dweight
-
-
-def assert_near(found: Tensor, wanted: Tensor) -> None:
-    """Within 3e-6 of the root mean square: a sum of many terms may come to nothing."""
-    scale = wanted.square().mean().sqrt().item() if wanted.numel() else 0.0
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-6, atol=3e-6 * scale)
 
 
 @served
@@ -218,12 +212,6 @@ def test_the_operator_survives_compilation_in_one_graph():
         torch.testing.assert_close(found, expected)
 
 
-def gradients_of(block: nn.Module, x: Tensor) -> list[Tensor]:
-    own = x.clone().requires_grad_()
-    y = block(own)
-    return [y, *torch.autograd.grad(y.square().sum(), [own, *block.parameters()])]
-
-
 @pytest.mark.parametrize(("stride", "residual"), [(1, True), (2, False)])
 def test_a_block_trains_as_with_torchs_convolution(monkeypatch, stride, residual):
     torch.manual_seed(0)
@@ -237,39 +225,18 @@ def test_a_block_trains_as_with_torchs_convolution(monkeypatch, stride, residual
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-class Calls(TorchDispatchMode):
-    """The names of the operators that are called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(func.name())
-        return func(*args, **(kwargs or {}))
-
-
 @served
 def test_the_operator_serves_what_it_is_fast_at_and_torch_the_rest(monkeypatch):
     x = torch.randn(2, 8, 6, 6)
 
-    def is_served(layer: nn.Module, x: Tensor) -> bool:
-        with Calls() as calls:
-            layer(x).sum().backward()
-        forward, backward = (
-            f"fastcifar_kernels::{name}" in calls.names for name in ("depthwise", "depthwise_backward")
-        )
-        assert forward == backward != ("aten::convolution_backward" in calls.names)
-        return forward
-
-    assert is_served(Depthwise(8, dilation=2), x)
-    assert not is_served(Depthwise(8), x)
-    assert not is_served(Depthwise(8, dilation=2).eval(), x)
-    assert not is_served(Depthwise(8, dilation=2).double(), x.double())
+    assert is_served("depthwise", Depthwise(8, dilation=2), x)
+    assert not is_served("depthwise", Depthwise(8), x)
+    assert not is_served("depthwise", Depthwise(8, dilation=2).eval(), x)
+    assert not is_served("depthwise", Depthwise(8, dilation=2).double(), x.double())
     with torch.autocast("cpu", torch.bfloat16):
-        assert not is_served(Depthwise(8, dilation=2), x)
+        assert not is_served("depthwise", Depthwise(8, dilation=2), x)
     monkeypatch.setitem(BACKENDS, "cpu", Backend("depthwise", "cpu", "none", "no C++17 compiler was found"))
-    assert not is_served(Depthwise(8, dilation=2), x)
+    assert not is_served("depthwise", Depthwise(8, dilation=2), x)
 
 
 def test_cuda_is_left_to_torch_with_a_reason():

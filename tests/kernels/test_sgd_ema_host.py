@@ -1,29 +1,23 @@
 """The raw C++ of `sgd_ema` compiled here: for every level of x86-64, and the CUDA kernel's blocks run on the host."""
 
 import ctypes
-import functools
 import itertools
 import random
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
+import host_library
 import numpy as np
 import pytest
 import torch
 from sgd_ema_cases import Settings, law
 
-HERE = Path(__file__).parent
-KERNELS = HERE.parents[1] / "kernels" / "fastcifar_kernels"
 CHUNK = 1024
 GUARD = 16
 """Floats before and after every tensor that must stay NaN."""
 GROUPS = [Settings(0.1, 0.9, 5e-4), Settings(1.6, 0.9, 0.0), Settings(0.05, 0.0, 0.1)]
-MACHINES = ["x86-64", "x86-64-v3", "x86-64-v4"]
 kernels = pytest.mark.parametrize(
-    ("machine", "kernel"), [*((machine, "sgd_ema_on_cpu") for machine in MACHINES), ("x86-64", "sgd_ema_in_blocks")]
+    ("machine", "kernel"),
+    [*((machine, "sgd_ema_on_cpu") for machine in host_library.MACHINES), ("x86-64", "sgd_ema_in_blocks")],
 )
 
 
@@ -38,23 +32,8 @@ class Row(ctypes.Structure):
     )
 
 
-@functools.cache
 def library(machine: str) -> ctypes.CDLL:
-    """Compiled with g++'s -march, or skipped with the reason."""
-    if shutil.which("g++") is None:
-        pytest.skip("no g++")
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    for level, feature in (("x86-64-v3", "avx2"), ("x86-64-v4", "avx512vl")):
-        if machine == level and feature not in flags:
-            pytest.skip(f"this machine has no {feature}")
-    target = Path(tempfile.mkdtemp()) / f"{machine}.so"
-    command = ["g++", "-std=c++17", "-O3", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-march={machine}"]
-    command += [f"-I{KERNELS}", f"-I{KERNELS / 'include'}", "-o", str(target), str(HERE / "sgd_ema_host.cpp")]
-    done = subprocess.run([*command, str(KERNELS / "sgd_ema" / "cpu.cpp")], capture_output=True, text=True)
-    if "-march" in done.stderr:
-        pytest.skip(f"g++ knows no {machine}")
-    assert done.returncode == 0, done.stderr
-    loaded = ctypes.CDLL(str(target))
+    loaded = host_library.library(machine, "sgd_ema", "sgd_ema_host.cpp")
     assert loaded.row_bytes() == ctypes.sizeof(Row)
     return loaded
 

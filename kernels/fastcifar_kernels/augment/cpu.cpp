@@ -5,18 +5,13 @@
 
 #include "augment.h"
 #include "bilinear.h"
+#include "vectors.h"
 
 // One thread's images, one after the other, each from its 3 KB in the data set to its batch row within L1.
 //
 // An image that moves is normalised into a frame of black pixels; then a blend of four pixels is two 32-byte loads
 // (a pixel and its right neighbour, from two rows), one vertical blend, one shuffle and one horizontal blend.
 
-#if defined(FASTCIFAR_TARGET_CLONES)
-#define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONED
-#endif
-#define INLINED inline __attribute__((always_inline))
 #ifdef __clang__
 #define SHUFFLE(vector, Mask, ...) __builtin_shufflevector(vector, vector, __VA_ARGS__)
 #else

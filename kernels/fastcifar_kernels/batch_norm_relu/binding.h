@@ -1,8 +1,6 @@
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,27 +12,21 @@
 #include <vector>
 
 #include "batch_norm_relu/cpu.h"
+#include "maps.h"
 
 // The operators around their kernels; batch_norm_relu/__init__.py holds the schema. What is checked here is what would
 // read or write outside the tensors.
 
 namespace fastcifar {
 
-using torch::headeronly::MemoryFormat;
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
 // A map's values in the order N, H, W, C.
 inline Tensor rows_of(const Tensor& tensor, const Tensor& like, const char* name) {
-  if (tensor.scalar_type() != ScalarType::Float || tensor.dim() != 4)
-    throw std::invalid_argument(std::string(name) + ": float32 in four dimensions");
+  check_floats(tensor, name);
   for (int64_t d = 0; d < 4; ++d) {
     if (tensor.size(d) != like.size(d)) throw std::invalid_argument(std::string(name) + ": another shape than x");
   }
-  return torch::stable::contiguous(tensor, MemoryFormat::ChannelsLast);
+  return pixels_of(tensor);
 }
-
-inline const float* floats(const Tensor& tensor) { return static_cast<const float*>(tensor.data_ptr()); }
 
 inline std::vector<float> channels_of(const Tensor& tensor, int64_t count, const char* name) {
   if (tensor.scalar_type() != ScalarType::Float || tensor.dim() != 1 || tensor.size(0) != count)
@@ -51,10 +43,7 @@ inline NormShape norm_shape(const Tensor& x) {
   return shape;
 }
 
-inline Tensor map_like(const Tensor& x) {
-  return torch::stable::empty({x.size(0), x.size(1), x.size(2), x.size(3)}, ScalarType::Float, std::nullopt,
-                              x.device(), std::nullopt, MemoryFormat::ChannelsLast);
-}
+inline Tensor map_like(const Tensor& x) { return new_map(x.size(0), x.size(1), x.size(2), x.size(3), x); }
 
 inline Tensor channels_from(const std::vector<float>& values, const Tensor& like) {
   Tensor tensor = torch::stable::empty({static_cast<int64_t>(values.size())}, ScalarType::Float, std::nullopt,

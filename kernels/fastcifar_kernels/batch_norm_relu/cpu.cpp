@@ -4,15 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#include "vectors.h"
+
 // The channels of a pixel lie side by side. Sums are made a vector of channels at a time over a block of pixels, in
 // float and in registers, and in double over blocks.
-
-#if defined(FASTCIFAR_TARGET_CLONES)
-#define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONED
-#endif
-#define INLINED inline __attribute__((always_inline))
 
 namespace fastcifar {
 namespace {
@@ -26,18 +21,6 @@ int64_t pixels_in_chunk(const NormShape& shape) {
 }
 
 typedef float Float8 __attribute__((vector_size(32)));
-
-template <typename Vector>
-INLINED Vector load(const float* place) {
-  Vector vector;
-  std::memcpy(&vector, place, sizeof vector);
-  return vector;
-}
-
-template <typename Vector>
-INLINED void store(float* place, const Vector& vector) {
-  std::memcpy(place, &vector, sizeof vector);
-}
 
 // Adds the two sums of a vector of channels over a block of pixels, which stay in registers, to total[0] and
 // total[channels]. terms(pixel, first, second) adds one pixel's.

@@ -1,28 +1,20 @@
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
-#include <string>
+#include <tuple>
 #include <vector>
 
 #include "depthwise/cpu.h"
+#include "maps.h"
 
-// What the binding of `depthwise_backward` does around its kernel. depthwise/__init__.py holds the operator's schema;
-// what is checked here is what would read or write outside the tensors.
+// `depthwise_backward` around its kernel; depthwise/__init__.py holds the schema. What is checked here is what would
+// read or write outside the tensors.
 
 namespace fastcifar {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
-inline void check_floats(const Tensor& tensor, const char* name) {
-  if (tensor.scalar_type() != ScalarType::Float || tensor.dim() != 4)
-    throw std::invalid_argument(std::string(name) + ": float32 in four dimensions");
-}
 
 inline DepthwiseShape depthwise_shape(const Tensor& grad, const Tensor& x, const Tensor& weight, int64_t stride,
                                       int64_t dilation) {
@@ -41,15 +33,10 @@ inline DepthwiseShape depthwise_shape(const Tensor& grad, const Tensor& x, const
   return shape;
 }
 
-// Its values in the order N, H, W, C; whatever torch then says of the strides of dimensions of length 1.
-inline Tensor pixels_of(const Tensor& tensor) {
-  return torch::stable::contiguous(tensor, torch::headeronly::MemoryFormat::ChannelsLast);
-}
-
 // [C, 1, 3, 3] -> [9, C]
 inline std::vector<float> taps_of(const Tensor& weight) {
   const Tensor filters = torch::stable::contiguous(weight);
-  const float* from = static_cast<const float*>(filters.data_ptr());
+  const float* from = floats(filters);
   const int64_t channels = weight.size(0);
   std::vector<float> taps(kTaps * channels);
   for (int64_t c = 0; c < channels; ++c) {
@@ -65,11 +52,27 @@ inline Tensor sum_of_chunks(std::vector<float>& sums, int64_t chunks, const Tens
     for (int64_t e = 0; e < count; ++e) sums[e] += sums[chunk * count + e];
   }
   Tensor dweight = torch::stable::empty({channels, 1, 3, 3}, ScalarType::Float, std::nullopt, weight.device());
-  float* to = static_cast<float*>(dweight.data_ptr());
+  float* to = floats_to_fill(dweight);
   for (int64_t c = 0; c < channels; ++c) {
     for (int64_t k = 0; k < kTaps; ++k) to[c * kTaps + k] = sums[k * channels + c];
   }
   return dweight;
+}
+
+inline std::tuple<Tensor, Tensor> depthwise_backward(Tensor grad, Tensor x, Tensor weight, int64_t stride,
+                                                     int64_t dilation) {
+  const DepthwiseShape shape = depthwise_shape(grad, x, weight, stride, dilation);
+  const Tensor slopes = pixels_of(grad), pixels = pixels_of(x);
+  const std::vector<float> taps = taps_of(weight);
+  Tensor dx = new_map(shape.images, shape.channels, shape.height, shape.width, x);
+  const float *slope = floats(slopes), *pixel = floats(pixels);
+  float* result = floats_to_fill(dx);
+  const int64_t chunks = depthwise_chunks(shape);
+  std::vector<float> sums(std::max<int64_t>(1, chunks) * kTaps * shape.channels);
+  torch::stable::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+    depthwise_backward_cpu(shape, slope, pixel, taps.data(), begin, end, result, sums.data());
+  });
+  return {dx, sum_of_chunks(sums, chunks, weight)};
 }
 
 }  // namespace fastcifar

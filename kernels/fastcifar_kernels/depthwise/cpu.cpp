@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "vectors.h"
 
 // A vector of channels after the other, each over a block of images, 48 KB or a single one.
 //
@@ -11,13 +12,6 @@
 // columns likewise. Rows that meet the same tap rows make a run, and a run of rows crossed with a run of columns is a
 // region without a condition inside: every output slope read there serves both gradients, the input's is written
 // once, and the weight's stays in registers.
-
-#if defined(FASTCIFAR_TARGET_CLONES)
-#define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONED
-#endif
-#define INLINED inline __attribute__((always_inline))
 
 namespace fastcifar {
 namespace {
@@ -74,18 +68,6 @@ struct Place {
   const float *grad, *x, *weight;
   float *dx, *dweight;
 };
-
-template <typename Vector>
-INLINED Vector load(const float* place) {
-  Vector vector;
-  std::memcpy(&vector, place, sizeof vector);
-  return vector;
-}
-
-template <typename Vector>
-INLINED void store(float* place, const Vector& vector) {
-  std::memcpy(place, &vector, sizeof vector);
-}
 
 // A vector of channels of a region in each of `images` images.
 template <typename Vector, int kRows, int kColumns>

@@ -5,13 +5,7 @@
 #include <cstring>
 
 #include "sgd_ema.h"
-
-#if defined(FASTCIFAR_TARGET_CLONES)
-#define CLONED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONED
-#endif
-#define INLINED inline __attribute__((always_inline))
+#include "vectors.h"
 
 namespace fastcifar {
 namespace {
