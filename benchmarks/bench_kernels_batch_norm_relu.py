@@ -1,16 +1,14 @@
-"""Batch-norm and ReLU in one operator beside torch's own, and what it makes of a whole training step; each in turn."""
+"""Batch-norm and ReLU in one operator beside torch's own; each in turn."""
 
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
 import torch.nn.functional as F
-from in_turn import in_turn, threads_of, training_step
+from in_turn import in_turn, threads_of
 from torch import Tensor, nn
 
-from fastcifar_kernels.backend import Backend
 from fastcifar_kernels.batch_norm_relu import BACKENDS, batch_norm_relu
 
 BATCH = 256
@@ -19,7 +17,6 @@ MAPS = {
     "accuracy": [(32, 32, True), (64, 16, True), (128, 8, True), (128, 4, True)],
 }
 """Channels, side in pixels, residual; of images of 32 pixels."""
-TORCH = {"cpu": Backend("batch_norm_relu", "cpu", "none", "measured without")}
 
 
 @pytest.fixture(params=[1, None], ids=["1 thread", "all threads"])
@@ -55,16 +52,3 @@ def bench_forward_and_backward(benchmark: Any, threads: int, network: str, layer
         "one operator": lambda: torch.autograd.grad(fused(), inputs, grad),
     }
     in_turn(benchmark, subjects, repeats=3)
-
-
-@pytest.mark.parametrize("size", [16, 32])
-@pytest.mark.parametrize("model_name", ["c1c2c3c40-speed", "c1c2c3c40-accuracy"])
-def bench_step(benchmark: Any, threads: int, model_name: str, size: int) -> None:
-    benchmark.group = f"step, {threads} threads: {model_name}, {size} pixels, batch {BATCH}"
-    step = training_step(model_name, size, BATCH)
-
-    def without() -> None:
-        with patch.dict(BACKENDS, TORCH):
-            step()
-
-    in_turn(benchmark, {"torch's batch-norm": without, "one operator": step}, repeats=1)

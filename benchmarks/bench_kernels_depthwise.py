@@ -1,14 +1,12 @@
-"""The depthwise backward pass beside oneDNN's, and what it makes of a whole training step; each in turn."""
+"""The depthwise backward pass beside oneDNN's; each in turn."""
 
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
-from in_turn import in_turn, threads_of, training_step
+from in_turn import in_turn, threads_of
 
-from fastcifar_kernels.backend import Backend
 from fastcifar_kernels.depthwise import BACKENDS
 
 BATCH = 512
@@ -27,8 +25,6 @@ LAYERS = {
     ],
 }
 """Channels, side of the input in pixels, stride, dilation; images of 16 and of 32 pixels."""
-
-TORCH = {"cpu": Backend("depthwise", "cpu", "none", "measured without")}
 
 
 @pytest.fixture(params=[1, None], ids=["1 thread", "all threads"])
@@ -58,16 +54,3 @@ def bench_backward(benchmark: Any, threads: int, network: str, layer: tuple[int,
         "one pass": lambda: torch.ops.fastcifar_kernels.depthwise_backward(grad, x, weight, stride, dilation),
     }
     in_turn(benchmark, subjects, repeats=3)
-
-
-@pytest.mark.parametrize("size", [16, 32])
-@pytest.mark.parametrize("model_name", ["c1c2c3c40-speed", "c1c2c3c40-accuracy"])
-def bench_step(benchmark: Any, threads: int, model_name: str, size: int) -> None:
-    benchmark.group = f"step, {threads} threads: {model_name}, {size} pixels, batch {BATCH}"
-    step = training_step(model_name, size, BATCH)
-
-    def without() -> None:
-        with patch.dict(BACKENDS, TORCH):
-            step()
-
-    in_turn(benchmark, {"torch's backward": without, "one pass": step}, repeats=1)

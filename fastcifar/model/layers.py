@@ -21,6 +21,11 @@ class Layer(nn.Module):
     norm: nn.BatchNorm2d
     residual: bool
 
+    @property
+    def normalised(self) -> nn.Conv2d:
+        """The convolution whose result the batch-norm takes."""
+        raise NotImplementedError
+
     def convolve(self, x: Tensor | Pending) -> tuple[Tensor, Moments | None]:
         """The convolution's result, and its moments where the kernel that made it has them."""
         raise NotImplementedError
@@ -68,6 +73,10 @@ class Convolution(Layer):
             # The first channels start as a copy of the input, so that gradients reach the front at once.
             nn.init.dirac_(self.conv.weight.data[:inputs])
 
+    @property
+    def normalised(self) -> nn.Conv2d:
+        return self.conv
+
     def convolve(self, x: Tensor | Pending) -> tuple[Tensor, Moments | None]:
         return self.conv(x.computed() if isinstance(x, Pending) else x), None
 
@@ -105,6 +114,10 @@ class DepthwiseSeparable(Layer):
         self.depthwise = Depthwise(inputs, stride, dilation)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
+
+    @property
+    def normalised(self) -> nn.Conv2d:
+        return self.pointwise
 
     def fuses(self, x: Tensor) -> bool:
         """Whether the fused kernel serves this input: in a compiled model, where it is faster.
