@@ -4,7 +4,7 @@ Muon: K. Jordan et al., 2024, kellerjordan.github.io/posts/muon; here as airbenc
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,17 +54,34 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                momentum = state["momentum_buffer"].mul_(MOMENTUM).add_(parameter.grad)
-                ahead = parameter.grad.add(momentum, alpha=MOMENTUM)
-                direction = orthogonalised(ahead.reshape(len(ahead), -1)).view(ahead.shape)
-                parameter.mul_(len(parameter) ** 0.5 / parameter.norm()).sub_(group["lr"] * direction)
+            self._move([kernel for kernel in group["params"] if kernel.grad is not None], group["lr"])
         return loss
+
+    def _move(self, kernels: list[Tensor], lr: float) -> None:
+        if not kernels:
+            return
+        gradients = [cast(Tensor, kernel.grad) for kernel in kernels]
+        momenta = [self._momentum(kernel) for kernel in kernels]
+        torch._foreach_mul_(momenta, MOMENTUM)
+        torch._foreach_add_(momenta, gradients)
+        ahead = torch._foreach_add(gradients, momenta, alpha=MOMENTUM)
+        directions = [_orthogonalised_kernel(kernel) for kernel in ahead]
+        torch._foreach_div_(kernels, torch._foreach_norm(kernels))
+        torch._foreach_mul_(kernels, [len(kernel) ** 0.5 for kernel in kernels])
+        torch._foreach_mul_(directions, lr)
+        torch._foreach_sub_(kernels, directions)
+
+    def _momentum(self, kernel: Tensor) -> Tensor:
+        state = self.state[kernel]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(kernel)
+        return state["momentum_buffer"]
+
+
+def _orthogonalised_kernel(kernel: Tensor) -> Tensor:
+    """Of [out, in, height, width] as a matrix, its columns in their order in memory: any order gives the same."""
+    pixels = kernel.permute(0, 2, 3, 1)
+    return orthogonalised(pixels.reshape(len(kernel), -1)).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 class MuonAndSGD:
