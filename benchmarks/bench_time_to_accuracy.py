@@ -5,14 +5,10 @@ The peers are timed for a few dozen steps, in turn; their time to 85 % is that r
 """
 
 import itertools
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import sqrt
-from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -21,6 +17,7 @@ import torch
 from peers.albumentations_dataloader import albumentations_dataloader
 from peers.course_training import course_training
 from scipy.stats import t as student_t
+from trainings import train
 
 from fastcifar.config import Config
 from fastcifar.dataset.image_set import Dataset
@@ -59,34 +56,18 @@ def cifar10() -> Dataset:
 
 
 @pytest.mark.parametrize("end", ["at the target", "at the end of the schedule"])
-def bench_time_to_85_percent(
-    benchmark: Any, request: pytest.FixtureRequest, cifar10: Dataset, tmp_path: Path, end: str
-) -> None:
+def bench_time_to_85_percent(benchmark: Any, request: pytest.FixtureRequest, cifar10: Dataset, end: str) -> None:
     """The clock runs from the first training step to the end of the evaluation that counts, evaluations inside it."""
     runs = request.config.getoption("time_to_accuracy_runs")
-    flags = ["--target", str(TARGET)] if end == "at the target" else []
+    target = ["--target", str(TARGET)] if end == "at the target" else []
     seeds = itertools.count()
     results = []
 
-    def train() -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "fastcifar",
-            "train",
-            "--recipe",
-            "speed",
-            "--amp",
-            "--compile",
-            "--quiet",
-            "--json",
-        ]
-        command += ["--seed", str(next(seeds)), "--output", str(tmp_path), *flags]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode in (0, 5), done.stderr  # 5: the target was missed
-        results.append(json.loads(done.stdout))
+    def run() -> None:
+        flags = ["--recipe", "speed", "--amp", "--compile", "--seed", str(next(seeds)), *target]
+        results.append(train(*flags))
 
-    benchmark.pedantic(train, rounds=runs)
+    benchmark.pedantic(run, rounds=runs)
     benchmark.extra_info["time_to_accuracy"] = _summary(results, end)
 
 

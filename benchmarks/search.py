@@ -8,13 +8,12 @@ already there is not trained again: a search may be interrupted, and widened lat
 import argparse
 import json
 import os
-import subprocess
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from trainings import train
 
 from fastcifar.atomic import written_whole
 
@@ -51,17 +50,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _train(recipe: str, settings: str, seed: int, jobs: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fastcifar", "train", "--recipe", recipe, "--seed", str(seed), "--quiet", "--json"]
-    command += ["--holdout", str(HOLDOUT)]
+    flags = ["--recipe", recipe, "--seed", str(seed), "--holdout", str(HOLDOUT)]
     for setting in settings.split():
-        command += ["--set", setting]
+        flags += ["--set", setting]
     if jobs > 1:
-        command += ["--threads", str(max(1, (os.cpu_count() or 1) // jobs))]
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([*command, "--output", folder], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
-    result = json.loads(done.stdout)
+        flags += ["--threads", str(max(1, (os.cpu_count() or 1) // jobs))]
+    result = train(*flags)
     row = {"recipe": recipe, "settings": settings, "seed": seed, "holdout": HOLDOUT, "jobs": jobs}
     return row | {key: result[key] for key in KEPT if key in result}
 
