@@ -125,7 +125,7 @@ class TrainingConfig:
     ema_decay: float = 0.98  # of the weights' moving average, a step; 0: evaluate the raw weights
     target: float = 0.0  # percent; a run stops at the first evaluation that reaches it; 0: none
     evaluate_from: float = 0.0  # share of the epochs before which nothing is evaluated
-    log_every: int = 20  # steps between two looks at the loss (each waits for the device)
+    log_every: int = 20  # steps between two looks at the loss (each waits for the device); with graphs, an epoch
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, "training.batch_size", self.batch_size, "1 or more")
@@ -146,6 +146,7 @@ class RuntimeConfig:
     amp: bool = True  # mixed precision where it pays
     amp_dtype: str = "auto"  # auto (bf16) | bf16 | fp16 (with a gradient scaler)
     compile: bool = False  # torch.compile
+    graph: bool = True  # steps and evaluation captured in CUDA graphs where that can be done
     threads: int = 0  # CPU threads; 0: as many as the process may use
     deterministic: bool = False  # algorithms that repeat to the bit, where torch has them
     profile: bool = False  # trace a few steps of the run: what takes the time

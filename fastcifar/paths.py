@@ -12,6 +12,11 @@ def cache_dir() -> Path:
     return Path(base).expanduser() / "fastcifar"
 
 
+def compiled_code_dirs() -> dict[str, Path]:
+    """Folders for what torch.compile and Triton compile, by the variables that name them to those."""
+    return {"TORCHINDUCTOR_CACHE_DIR": cache_dir() / "inductor", "TRITON_CACHE_DIR": cache_dir() / "triton"}
+
+
 def data_dir_candidates(flag: str | None) -> list[tuple[str, Path]]:
     """Folders to search for CIFAR-10, as (where the choice came from, folder), best first.
 

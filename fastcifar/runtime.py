@@ -14,6 +14,7 @@ import torch
 from fastcifar.allocator import allocator_state
 from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
+from fastcifar.paths import compiled_code_dirs
 from fastcifar.plans import use_measured_plans
 from fastcifar.settings import ResolvedConfig
 from fastcifar_kernels.backend import backends
@@ -21,6 +22,7 @@ from fastcifar_kernels.backend import backends
 KEYS_BEHIND = {
     "amp": ("runtime.amp", "runtime.amp_dtype"),
     "compile": ("runtime.compile",),
+    "graph": ("runtime.graph",),
     "optimizer": ("optimizer.backend",),
 }
 """The settings whose asking by name a disappointed choice answers to."""
@@ -52,6 +54,8 @@ class Runtime:
     compile: bool
     threads: int
     choices: dict[str, Choice]
+    graph: bool = False
+    """Training steps and evaluation are captured in CUDA graphs."""
 
     @property
     def uses_grad_scaler(self) -> bool:
@@ -114,8 +118,10 @@ def disappointments(runtime: Runtime, resolved: ResolvedConfig) -> list[str]:
 
 
 def prepare(runtime: Runtime, deterministic: bool) -> None:
-    """Apply the process-wide settings of a run: threads, TF32, the GPU's measured plans, determinism."""
+    """Apply the process-wide settings of a run: threads, compiled code's place, TF32, measured plans, determinism."""
     torch.set_num_threads(runtime.threads)
+    if runtime.compile or runtime.device.type == "cuda":
+        _keep_compiled_code()
     if runtime.device.type == "cuda":
         torch.cuda.set_device(runtime.device)
         torch.backends.cudnn.benchmark = not deterministic
@@ -125,6 +131,16 @@ def prepare(runtime: Runtime, deterministic: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _keep_compiled_code() -> None:
+    """Let torch.compile and Triton keep what they compile from run to run; a folder that the user named stands."""
+    for variable, folder in compiled_code_dirs().items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue  # it is compiled again each time, where torch and Triton put it
+        os.environ.setdefault(variable, str(folder))
 
 
 def synchronize(device: torch.device) -> None:

@@ -10,8 +10,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import numpy as np
 import pytest
 import torch
+from colour_dataset import make_colour_dataset
 
 from fastcifar.dataset.image_set import Dataset, ImageSet
+from fastcifar.paths import compiled_code_dirs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,28 +24,16 @@ def _two_threads() -> None:
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    """No FASTCIFAR_* from outside; caches and runs below tmp_path."""
+    """No FASTCIFAR_* from outside; caches and runs below tmp_path, compiled code's too once a run names its place."""
+    for name in compiled_code_dirs():
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
     for name in list(os.environ):
         if name.startswith("FASTCIFAR_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FASTCIFAR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("FASTCIFAR_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
-
-
-def make_colour_dataset(train: int = 400, test: int = 100, seed: int = 0) -> Dataset:
-    """Ten classes told apart by their mean colour under noise: learnt within a few steps."""
-    generator = np.random.default_rng(seed)
-    colours = generator.integers(40, 216, (10, 3))
-
-    def split(count: int) -> ImageSet:
-        labels = generator.permutation(np.arange(count) % 10).astype(np.int64)
-        noise = generator.normal(0, 25, (count, 32, 32, 3))
-        images = np.clip(colours[labels][:, None, None] + noise, 0, 255).astype(np.uint8)
-        return ImageSet(images, labels)
-
-    classes = tuple(f"colour{i}" for i in range(10))
-    return Dataset("colours", split(train), split(test), classes, "made by the tests")
 
 
 @pytest.fixture(scope="session")

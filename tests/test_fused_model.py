@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_colour_dataset
+from colour_dataset import make_colour_dataset
 from torch import Tensor, nn
 
 from fastcifar.model.layers import Chain, DepthwiseSeparable

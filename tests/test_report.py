@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_colour_dataset
+from colour_dataset import make_colour_dataset
 from PIL import Image
 from test_cli import Cli, cli  # noqa: F401 - the fixture
 

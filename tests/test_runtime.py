@@ -1,5 +1,6 @@
 """What is chosen, why, and what is said when a wish cannot be granted."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from fastcifar.allocator import TUNABLES, allocator_state, certainly_on_cpu
 from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
 from fastcifar.process import started_at
-from fastcifar.runtime import choose_runtime, cpu_has_bf16, disappointments
+from fastcifar.runtime import Runtime, choose_runtime, cpu_has_bf16, disappointments, prepare
 from fastcifar.settings import resolve
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
@@ -90,6 +91,30 @@ def test_compile_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     compiles, choice = runtime_module._choose_compile(True, gpu)
     assert not compiles
     assert "install gcc" in choice.reason
+
+
+COMPILES = Runtime(torch.device("cpu"), None, True, torch.get_num_threads(), {})
+
+
+@pytest.mark.usefixtures("clean_environment")
+def test_compiled_code_is_kept_in_the_cache_unless_the_user_named_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    prepare(dataclasses.replace(COMPILES, compile=False), deterministic=False)
+    assert "TRITON_CACHE_DIR" not in os.environ
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/named")
+    prepare(COMPILES, deterministic=False)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/named"
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "cache" / "triton")
+    assert (tmp_path / "cache" / "triton").is_dir()
+
+
+@pytest.mark.usefixtures("clean_environment")
+def test_a_cache_that_cannot_be_written_is_not_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FASTCIFAR_CACHE_DIR", str(tmp_path / "file"))
+    prepare(COMPILES, deterministic=False)
+    assert not {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"} & os.environ.keys()
 
 
 def test_what_would_only_slow_a_cpu_is_declined() -> None:

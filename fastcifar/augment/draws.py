@@ -74,10 +74,10 @@ class AugmentDraws:
         return AugmentDraws(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def sample_draws(policy: AugmentPolicy, seed: int, epoch: int, indices: torch.Tensor) -> AugmentDraws:
+def sample_draws(policy: AugmentPolicy, seed: int, epoch: int | torch.Tensor, indices: torch.Tensor) -> AugmentDraws:
     """The draws of the images `indices` (int64 [B], each below 2**32) in one epoch, on the indices' device.
 
-    seed: 0 .. 2**64 - 1. epoch: 0 .. 2**32 - 1. Nothing waits for the device.
+    seed: 0 .. 2**64 - 1. epoch: 0 .. 2**32 - 1, or one int64 on the device. Nothing waits for the device.
     """
     blocks = torch.arange(3, device=indices.device)[:, None]
     words = philox4x32((indices, epoch, blocks, AUGMENT_STREAM), key_from_seed(seed))

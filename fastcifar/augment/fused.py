@@ -20,7 +20,7 @@ def apply(
     images: torch.Tensor,
     indices: torch.Tensor,
     seed: int,
-    epoch: int,
+    epoch: int | torch.Tensor,
     policy: AugmentPolicy,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
@@ -29,7 +29,7 @@ def apply(
 ) -> torch.Tensor:
     """What `sample_draws` and `apply_draws` make of `images[indices]`: [B, 3, size, size] in channels_last.
 
-    images: uint8 [N, 32, 32, 3]. indices: int64 [B], on the same device.
+    images: uint8 [N, 32, 32, 3]. indices: int64 [B], on the same device. epoch: see `augment`.
     """
     return _call(images, indices, seed, epoch, policy, mean, std, size, dtype, return_draws=False)[0]
 
@@ -38,7 +38,7 @@ def apply_and_return_draws(
     images: torch.Tensor,
     indices: torch.Tensor,
     seed: int,
-    epoch: int,
+    epoch: int | torch.Tensor,
     policy: AugmentPolicy,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
@@ -59,7 +59,7 @@ def _call(
     images: torch.Tensor,
     indices: torch.Tensor,
     seed: int,
-    epoch: int,
+    epoch: int | torch.Tensor,
     policy: AugmentPolicy,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],

@@ -73,7 +73,8 @@ def lr_find(
     It is a starting point, not a tuned value: what is best over a whole run also
     depends on its length. Test images are not used, and nothing but the plot is
     written. Where the curve gives no answer, a line says so and the exit code is
-    0. The network is not compiled: that would take longer than the test.
+    0. The network is neither compiled nor captured in a CUDA graph: that would
+    take longer than the test.
     """
     flags = as_flags(
         dataset=dataset,
@@ -87,6 +88,7 @@ def lr_find(
         device=device,
         amp=amp,
         compile=False,
+        graph=False,
         optimizer=optimizer,
         threads=threads,
         deterministic=deterministic,

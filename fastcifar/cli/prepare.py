@@ -30,11 +30,16 @@ def prepare_material(resolved: ResolvedConfig, quiet: bool, as_json: bool) -> "t
     if runtime.device.type == "cpu":
         relaunch_with_tuned_malloc()
     check_before_loading(resolved.config)
-    for line in disappointments(runtime, resolved):
+    told = disappointments(runtime, resolved)
+    for line in told:
         observer.warning(line)
     for name, choice in runtime.choices.items():
         observer.message(f"{name}: {choice.used} ({choice.reason})")
     material = load_material(resolved, runtime, observer, progress=sys.stderr.isatty() and not quiet)
     observer.message(f"data: {material.dataset.title}, {material.dataset.source}")
     observer.message(f"loader: {material.loader_choice.kind} ({material.loader_choice.reason})")
+    for line in disappointments(material.runtime, resolved)[len(told) :]:
+        observer.warning(line)
+    graph = material.runtime.choices["graph"]
+    observer.message(f"graph: {graph.used} ({graph.reason})")
     return material, observer

@@ -57,6 +57,7 @@ SETTING_BEHIND = {
     "device": "runtime.device",
     "amp": "runtime.amp",
     "compile": "runtime.compile",
+    "graph": "runtime.graph",
     "optimizer": "optimizer.backend",
     "threads": "runtime.threads",
     "deterministic": "runtime.deterministic",

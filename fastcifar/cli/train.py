@@ -37,6 +37,9 @@ def train(
     device: shared.Device = None,
     amp: shared.Amp = None,
     compile: Annotated[bool | None, option("--compile/--no-compile", "torch.compile.", SPEED)] = None,
+    graph: Annotated[
+        bool | None, option("--graph/--no-graph", "On a GPU, steps and evaluation as CUDA graphs.", SPEED)
+    ] = None,
     optimizer: shared.Optimizer = None,
     threads: shared.Threads = None,
     deterministic: shared.Deterministic = None,
@@ -71,6 +74,7 @@ def train(
         device=device,
         amp=amp,
         compile=compile,
+        graph=graph,
         optimizer=optimizer,
         threads=threads,
         deterministic=deterministic,

@@ -8,7 +8,6 @@ from fastcifar.loader.contract import Loader
 from fastcifar.runtime import Runtime
 
 
-@torch.inference_mode()
 def predict_logits(model: nn.Module, loader: Loader, runtime: Runtime, tta: bool = False) -> tuple[Tensor, Tensor]:
     """Logits and labels of every image of an evaluation loader, in its order.
 
@@ -19,6 +18,13 @@ def predict_logits(model: nn.Module, loader: Loader, runtime: Runtime, tta: bool
     Returns:
         logits [N, classes] float32 and labels [N] int64, on the CPU.
     """
+    logits, labels = logits_on_device(model, loader, runtime, tta)
+    return logits.cpu(), labels.cpu()
+
+
+@torch.inference_mode()
+def logits_on_device(model: nn.Module, loader: Loader, runtime: Runtime, tta: bool = False) -> tuple[Tensor, Tensor]:
+    """As `predict_logits`, without a word to the host: both stay on the loader's device."""
     was_training = model.training
     evaluated = folded(model) if runtime.device.type == "cpu" else model.eval()
     logits, labels = [], []
@@ -30,4 +36,4 @@ def predict_logits(model: nn.Module, loader: Loader, runtime: Runtime, tta: bool
         logits.append(outputs.float())
         labels.append(batch_labels)
     model.train(was_training)
-    return torch.cat(logits).cpu(), torch.cat(labels).cpu()
+    return torch.cat(logits), torch.cat(labels)

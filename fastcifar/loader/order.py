@@ -117,13 +117,16 @@ class EpochLoader:
 
     def _requests(self, device: torch.device) -> Iterator[BatchRequest]:
         """What this iteration yields, indices on `device`; the next iteration starts at batch 0 again."""
-        self._batch, self._resume_at = self._resume_at, 0
-        epoch, image_size = self._epoch, self._image_size
-        if self._shuffle:
-            order = epoch_order(self._count, self._seed, epoch, device)
-        else:
-            order = torch.arange(self._count, device=device)
-        share = order[self._rank :: self._world_size]
+        share, epoch, image_size = self._begin(device), self._epoch, self._image_size
         for batch in range(self._batch, len(self)):
             first = batch * self.batch_size
             yield BatchRequest(epoch, image_size, share[first : first + self.batch_size])
+
+    def _begin(self, device: torch.device) -> torch.Tensor:
+        """Start an iteration where the last one is to go on: this rank's share of the epoch's order, int64."""
+        self._batch, self._resume_at = self._resume_at, 0
+        if self._shuffle:
+            order = epoch_order(self._count, self._seed, self._epoch, device)
+        else:
+            order = torch.arange(self._count, device=device)
+        return order[self._rank :: self._world_size]

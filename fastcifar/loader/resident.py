@@ -39,14 +39,17 @@ class AugmentedArrays(Dataset[Batch]):
         check_arrays(self.images, self.labels)
 
     def __getitem__(self, index: BatchRequest) -> Batch:
-        chosen = torch.as_tensor(index.indices)
+        return self.batch(torch.as_tensor(index.indices), index.epoch, index.image_size)
+
+    def batch(self, chosen: torch.Tensor, epoch: int | torch.Tensor, image_size: int) -> Batch:
+        """The images `chosen` (int64 [B]); an epoch that lies on the device (one int64) is not read by the host."""
         labels = self.labels.index_select(0, chosen)
-        wanted = (self.policy, self.mean, self.std, index.image_size, self.dtype)
+        wanted = (self.policy, self.mean, self.std, image_size, self.dtype)
         if fused.serves(self.images.device):
-            return fused.apply(self.images, chosen, self.seed, index.epoch, *wanted), labels
+            return fused.apply(self.images, chosen, self.seed, epoch, *wanted), labels
         draws = None
         if not self.policy.is_identity:
-            draws = sample_draws(self.policy, self.seed, index.epoch, chosen)
+            draws = sample_draws(self.policy, self.seed, epoch, chosen)
         return apply_draws(self.images.index_select(0, chosen), draws, *wanted), labels
 
 
@@ -97,6 +100,23 @@ class ResidentLoader(EpochLoader):
         for request in self._requests(self._device):
             self._batch += 1
             yield self._arrays[request]
+
+    def begin(self) -> torch.Tensor:
+        """Start an iteration without yielding: int64 [len(self), batch_size], the images of every batch of the epoch.
+
+        For a step that makes its own batches, from `state_dict()["batch"]` on, with `make_batch`; it calls `made_batch`
+        after each. Only with `drop_last`.
+        """
+        share = self._begin(self._device)
+        return share[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+
+    def make_batch(self, indices: torch.Tensor, epoch: torch.Tensor, image_size: int) -> Batch:
+        """A batch of these images, augmented for an epoch that the device alone knows."""
+        return self._arrays.batch(indices, epoch, image_size)
+
+    def made_batch(self) -> None:
+        """Count a batch as yielded."""
+        self._batch += 1
 
 
 def check_arrays(images: torch.Tensor, labels: torch.Tensor) -> None:

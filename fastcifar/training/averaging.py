@@ -29,7 +29,11 @@ class WeightAverage:
     def next_share(self) -> float:
         """Count an update, and say the share of the present weights in it: 1 - decay."""
         self.updates += 1
-        return 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        return self.share_of(self.updates)
+
+    def share_of(self, update: int) -> float:
+        """The share of the present weights in an update, counted from 1."""
+        return 1 - min(self.decay, (1 + update) / (10 + update))
 
     @torch.no_grad()
     def update(self) -> None:

@@ -12,6 +12,7 @@ from fastcifar.model.registry import check_image_sizes, check_model_name
 from fastcifar.paths import named_data_dir
 from fastcifar.runtime import Runtime
 from fastcifar.settings import ResolvedConfig
+from fastcifar.training.graph_choice import with_graph
 from fastcifar.training.observer import Observer
 from fastcifar.training.writers import check_writers
 
@@ -57,6 +58,7 @@ def load_material(resolved: ResolvedConfig, runtime: Runtime, observer: Observer
     """Read the data (downloading it where it may), set the hold-out aside, choose the loader.
 
     Args:
+        runtime: with the choice of an optimizer; that of a graph is added, since it depends on the loader.
         progress: show a bar if something is downloaded.
     """
     data = resolved.config.data
@@ -66,6 +68,6 @@ def load_material(resolved: ResolvedConfig, runtime: Runtime, observer: Observer
     statistics = channel_statistics(dataset.train.images)
     if min(statistics.std) == 0:
         raise DataError(f"{dataset.source}: a colour channel has the same value everywhere", "check the images")
-    return Material(
-        resolved, runtime, dataset, statistics, choose_loader(resolved.config.loader, dataset, runtime.device)
-    )
+    loader_choice = choose_loader(resolved.config.loader, dataset, runtime.device)
+    runtime = with_graph(runtime, resolved.config.runtime.graph, loader_choice.kind)
+    return Material(resolved, runtime, dataset, statistics, loader_choice)

@@ -45,6 +45,21 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, {"lr": lr})
+        self._given: Tensor | None = None
+
+    def settings_row(self) -> list[float]:
+        """The groups' learning rates."""
+        return [float(group["lr"]) for group in self.param_groups]
+
+    def read_settings_from(self, settings: Tensor | None) -> None:
+        """Let every step read this tensor, float32 like `settings_row`, in place of the groups; None: them.
+
+        All that a step changes exists from here on, until a state is loaded.
+        """
+        self._given = settings
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self._momentum(parameter)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -53,11 +68,12 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            self._move([kernel for kernel in group["params"] if kernel.grad is not None], group["lr"])
+        rates = self.settings_row() if self._given is None else self._given.unbind()
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            self._move([kernel for kernel in group["params"] if kernel.grad is not None], rate)
         return loss
 
-    def _move(self, kernels: list[Tensor], lr: float) -> None:
+    def _move(self, kernels: list[Tensor], lr: float | Tensor) -> None:
         if not kernels:
             return
         gradients = [cast(Tensor, kernel.grad) for kernel in kernels]
@@ -74,7 +90,7 @@ class Muon(torch.optim.Optimizer):
     def _momentum(self, kernel: Tensor) -> Tensor:
         state = self.state[kernel]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(kernel)
+            state["momentum_buffer"] = torch.zeros_like(kernel, requires_grad=False)
         return state["momentum_buffer"]
 
 
@@ -97,6 +113,21 @@ class MuonAndSGD:
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         return [*self.muon.param_groups, *self.sgd.param_groups]
+
+    def settings_row(self) -> list[float]:
+        """What both parts read at a step; the second must be an `SGDEMA`."""
+        return [*self.muon.settings_row(), *self._sgd_ema.settings_row()]
+
+    def read_settings_from(self, settings: Tensor | None) -> None:
+        """See both parts."""
+        own = len(self.muon.param_groups)
+        self.muon.read_settings_from(None if settings is None else settings[:own])
+        self._sgd_ema.read_settings_from(None if settings is None else settings[own:])
+
+    @property
+    def _sgd_ema(self) -> SGDEMA:
+        assert isinstance(self.sgd, SGDEMA), "torch's own takes its learning rate from the host"
+        return self.sgd
 
     def step(self) -> None:
         self.muon.step()

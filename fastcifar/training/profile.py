@@ -7,6 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from fastcifar.atomic import written_whole
+from fastcifar.runtime import synchronize
 
 SKIPPED, PROFILED = 12, 10
 """Steps before the profile, in which caches fill and kernels are chosen, and in it."""
@@ -24,7 +25,7 @@ class StepProfile:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.folder = folder
-        self._on_cuda = device.type == "cuda"
+        self._device, self._on_cuda = device, device.type == "cuda"
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self._on_cuda
         self._profile = torch.profiler.profile(activities=activities, acc_events=True)
         self._steps = 0
@@ -36,6 +37,8 @@ class StepProfile:
             UsageError: the place cannot be written to.
         """
         self._steps += 1
+        if self._steps in (SKIPPED, SKIPPED + PROFILED):
+            synchronize(self._device)  # which may be steps behind
         if self._steps == SKIPPED:
             self._profile.start()
         elif self._steps == SKIPPED + PROFILED:

@@ -12,6 +12,7 @@ from fastcifar.evaluation.metrics import classification_summary
 from fastcifar.loader.choose import build_loaders
 from fastcifar.model.receptive_field import receptive_field
 from fastcifar.model.registry import count_parameters
+from fastcifar.training.captured import CudaGraphs
 from fastcifar.training.checkpoint import load_resume_state
 from fastcifar.training.material import Material
 from fastcifar.training.network import build_network, memory_shortage_named
@@ -55,6 +56,9 @@ def train_single(
         past = run_log.keep_epochs(trainer.progress.epochs_done)
     else:
         run_log.write_config(material.resolved.to_dict())
+    with memory_shortage_named():
+        graph, capture_time_s = _capture(trainer, material, observer)
+    used, warmup_time_s = used | {"graph": graph}, warmup_time_s + capture_time_s
     run_log.append_environment(describe_environment(runtime.device))
     with open_writers(material.resolved, run_log.folder, past, observer) as writers:
         run_log.followers.append(writers.write_epoch)
@@ -125,6 +129,23 @@ def _compile(trainer: Trainer, material: Material, observer: Observer) -> tuple[
         observer.warning(f"compile on was asked for, off is used: torch.compile failed: {reason}")
         trainer.model._compiled_call_impl = None
         return used | {"compile": "off"}, 0.0
+
+
+def _capture(trainer: Trainer, material: Material, observer: Observer) -> tuple[str, float]:
+    """Capture steps and evaluation where chosen, outside the training clock; go on without where that fails."""
+    if not material.runtime.graph:
+        return "off", 0.0
+    try:
+        return "on", trainer.capture(CudaGraphs())
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        # Whatever a kernel does that no graph can hold comes as an error of its own kind.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        if material.config.runtime.strict:
+            raise DeviceError(f"the step cannot be captured: {reason}", "drop --strict, or add --no-graph") from error
+        observer.warning(f"graph on was chosen, off is used: the step cannot be captured: {reason}")
+        return "off", 0.0
 
 
 def _weights_metadata(material: Material) -> dict[str, Any]:

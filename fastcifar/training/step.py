@@ -43,17 +43,21 @@ class TrainingStep:
             correct: how many images were classified right, an int64 scalar.
         """
         set_learning_rate(self.optimizer, learning_rate)
-        loss, correct = self.forward_backward(images, labels)
         averaging = averaging_part(self.optimizer)
         if self.average is not None and averaging is not None:
             averaging.share = self.average.next_share()
+        return self.train(images, labels)
+
+    def train(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with the optimizer's settings as they are: all of the step that a CUDA graph can capture."""
+        loss, correct = self.forward_backward(images, labels)
         if self.scaler is None:
             self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)  # pyright: ignore[reportArgumentType]
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None and averaging is None:
+        if self.average is not None and averaging_part(self.optimizer) is None:
             self.average.update()
         return loss, correct
 

@@ -17,8 +17,17 @@ from fastcifar.errors import CheckFailedError, DataError
 from fastcifar.evaluation.evaluate import predict_logits
 from fastcifar.evaluation.metrics import accuracy
 from fastcifar.loader.contract import Loader
+from fastcifar.loader.resident import ResidentLoader
 from fastcifar.runtime import Runtime, synchronize
 from fastcifar.training.averaging import WeightAverage
+from fastcifar.training.captured import (
+    Capture,
+    Captured,
+    CapturedEvaluation,
+    CapturedSteps,
+    captured_optimizer,
+    settings_of_run,
+)
 from fastcifar.training.checkpoint import restore, save_resume_state, save_weights
 from fastcifar.training.observer import EpochRecord, Observer
 from fastcifar.training.optimizer import build_optimizer
@@ -100,6 +109,7 @@ class Trainer:
         self.last_predictions: tuple[Tensor, Tensor] | None = None
         self.clock_zero = 0.0
         self.profile: StepProfile | None = None
+        self.captured: Captured | None = None
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -141,7 +151,7 @@ class Trainer:
     def predictions(self) -> tuple[Tensor, Tensor]:
         """Logits and labels of the last evaluation, made now where a resumed run had nothing left to train."""
         if self.last_predictions is None:
-            self.last_predictions = predict_logits(self.evaluated_model, self.eval_loader, self.runtime)
+            self.last_predictions = self._predict()
         return self.last_predictions
 
     def warm_up(self) -> float:
@@ -161,6 +171,33 @@ class Trainer:
         synchronize(self.runtime.device)
         return time.perf_counter() - started
 
+    def capture(self, capture: Capture) -> float:
+        """Let what remains of the run go through graphs; after a state was loaded, never before. Returns seconds."""
+        started = time.perf_counter()
+        schedule, batch_size = self.config.schedule, self.config.training.batch_size
+        assert isinstance(self.train_loader, ResidentLoader), "graph_choice sees to it"
+        steps = range(schedule.epochs * len(self.train_loader))
+        rates = [self.schedule.learning_rate(step * batch_size + batch_size / 2) for step in steps]
+        settings = settings_of_run(captured_optimizer(self.step), self.average, rates, schedule.epochs)
+        sizes = {schedule.image_size(epoch) for epoch in range(self.progress.epochs_done, schedule.epochs)}
+        evaluation = CapturedEvaluation(self.evaluated_model, self.eval_loader, self.runtime, capture)
+        into = self.losses, self.correct
+        self.captured = Captured(
+            CapturedSteps(self.step, self.train_loader, settings, *into, sizes, capture), evaluation
+        )
+        synchronize(self.runtime.device)
+        return time.perf_counter() - started
+
+    def _steps(self) -> Iterator[None]:
+        """Take the steps that remain of the epoch, one each time that the iterator is advanced."""
+        batch_size = self.config.training.batch_size
+        for images, labels in self.train_loader:
+            learning_rate = self.schedule.learning_rate(self.progress.examples + batch_size / 2)
+            loss, correct = self.step(images, labels, learning_rate)
+            self.losses[self.progress.steps_done] = loss
+            self.correct += correct
+            yield
+
     def _train_epoch(self) -> None:
         progress, log_every = self.progress, self.config.training.log_every
         batch_size = self.config.training.batch_size
@@ -172,16 +209,12 @@ class Trainer:
             progress.epoch_step_time_s = 0.0
         looked_at = progress.steps_done
         started, first_step = time.perf_counter(), progress.steps_done
-        for images, labels in self.train_loader:
-            learning_rate = self.schedule.learning_rate(progress.examples + batch_size / 2)
-            loss, correct = self.step(images, labels, learning_rate)
-            self.losses[progress.steps_done] = loss
-            self.correct += correct
+        for _ in self._steps() if self.captured is None else self.captured.steps.epoch():
             progress.steps_done += 1
             progress.examples += batch_size
             if self.profile and self.profile.step_done():
                 self._tell_profile(self.profile)
-            if progress.steps_done - looked_at == log_every:
+            if self.captured is None and progress.steps_done - looked_at == log_every:
                 loss_value = self._look_at_losses(looked_at)
                 looked_at = progress.steps_done
                 rate = (progress.steps_done - first_step) * batch_size / (time.perf_counter() - started)
@@ -204,7 +237,10 @@ class Trainer:
         self.observer.message(f"profile: {profile.folder}")
 
     def _look_at_losses(self, since: int) -> float:
-        """Fetch the losses of the steps since the last look; the only place where training waits for the device."""
+        """Fetch the losses of the steps since the last look; the only place where training waits for the device.
+
+        Graphs run whole epochs without one.
+        """
         values = self.losses[since : self.progress.steps_done].tolist()
         for offset, value in enumerate(values):
             if not math.isfinite(value):
@@ -253,7 +289,7 @@ class Trainer:
             raise Interrupted(self.run_log.folder)
 
     def _evaluate(self) -> tuple[float, float]:
-        logits, labels = predict_logits(self.evaluated_model, self.eval_loader, self.runtime)
+        logits, labels = self._predict()
         percent = accuracy(logits, labels)
         self._mark_time()
         self.last_predictions = logits, labels
@@ -267,6 +303,11 @@ class Trainer:
         if target and percent >= target and not self.target_reached:
             self.progress.time_to_target_s = self.progress.train_time_s
         return loss, percent
+
+    def _predict(self) -> tuple[Tensor, Tensor]:
+        if self.captured is not None:
+            return self.captured.evaluation()
+        return predict_logits(self.evaluated_model, self.eval_loader, self.runtime)
 
     def _mark_time(self) -> None:
         """Bring train_time_s up to now, what the device still has to do included."""
@@ -314,6 +355,7 @@ class Trainer:
         Raises:
             DataError: the state is of another model or other data, or no resume state at all.
         """
+        assert self.captured is None, "the graphs hold the buffers that loading replaces"
         try:
             restore(self.model, state["model"], origin)
             if state["weights_metadata"] != self.weights_metadata:

@@ -12,28 +12,29 @@
 namespace fastcifar {
 namespace {
 
-std::tuple<Tensor, Tensor> augment(Tensor images, Tensor indices, int64_t seed, int64_t epoch, double flip,
+std::tuple<Tensor, Tensor> augment(Tensor images, Tensor indices, int64_t seed, Tensor epoch, double flip,
                                    double affine, double rotate_degrees, double shift, double scale, bool by_axis,
                                    bool reflect, double dropout, int64_t dropout_size, double gray,
                                    std::vector<double> hole_levels, std::vector<double> mean, std::vector<double> std,
                                    int64_t size, ScalarType dtype, bool return_draws) {
-  check_inputs(images, indices);
+  check_inputs(images, indices, epoch);
   const AugmentSettings settings =
-      settings_from(seed, epoch, flip, affine, rotate_degrees, shift, scale, by_axis, reflect, dropout, dropout_size,
-                    gray, hole_levels, mean, std, size);
+      settings_from(seed, flip, affine, rotate_degrees, shift, scale, by_axis, reflect, dropout, dropout_size, gray,
+                    hole_levels, mean, std, size);
   const Store store = store_of(dtype);
   const int64_t count = indices.size(0), stored = images.size(0);
   const int64_t* places = static_cast<const int64_t*>(indices.data_ptr());
   for (int64_t b = 0; b < count; ++b) {
     if (places[b] < 0 || places[b] >= stored) throw std::out_of_range("indices: outside the images");
   }
+  const uint32_t number = static_cast<uint32_t>(*static_cast<const int64_t*>(epoch.data_ptr()));
   auto [output, draws] = allocate(images, count, size, dtype, return_draws);
   const uint8_t* levels = static_cast<const uint8_t*>(images.data_ptr());
   void* pixels = output.data_ptr();
   float* table = return_draws ? static_cast<float*>(draws.data_ptr()) : nullptr;
   constexpr int64_t kImagesWorthAThread = 16;
   torch::stable::parallel_for(0, count, kImagesWorthAThread, [&](int64_t begin, int64_t end) {
-    augment_cpu(settings, levels, places, begin, end, pixels, store, table);
+    augment_cpu(settings, number, levels, places, begin, end, pixels, store, table);
   });
   return {output, draws};
 }

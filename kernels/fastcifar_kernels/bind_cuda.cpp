@@ -19,22 +19,25 @@ void* current_stream(int32_t device) {
   return stream;
 }
 
-std::tuple<Tensor, Tensor> augment(Tensor images, Tensor indices, int64_t seed, int64_t epoch, double flip,
+std::tuple<Tensor, Tensor> augment(Tensor images, Tensor indices, int64_t seed, Tensor epoch, double flip,
                                    double affine, double rotate_degrees, double shift, double scale, bool by_axis,
                                    bool reflect, double dropout, int64_t dropout_size, double gray,
                                    std::vector<double> hole_levels, std::vector<double> mean, std::vector<double> std,
                                    int64_t size, ScalarType dtype, bool return_draws) {
-  check_inputs(images, indices);
+  check_inputs(images, indices, epoch);
   if (!indices.is_cuda() || images.get_device() != indices.get_device())
     throw std::invalid_argument("indices: on the images' device");
+  if (!epoch.is_cuda() || images.get_device() != epoch.get_device())
+    throw std::invalid_argument("epoch: on the images' device");
   const AugmentSettings settings =
-      settings_from(seed, epoch, flip, affine, rotate_degrees, shift, scale, by_axis, reflect, dropout, dropout_size,
-                    gray, hole_levels, mean, std, size);
+      settings_from(seed, flip, affine, rotate_degrees, shift, scale, by_axis, reflect, dropout, dropout_size, gray,
+                    hole_levels, mean, std, size);
   const Store store = store_of(dtype);
   const torch::stable::accelerator::DeviceGuard guard(images.get_device());
   const int64_t count = indices.size(0);
   auto [output, draws] = allocate(images, count, size, dtype, return_draws);
-  const int error = augment_cuda(settings, static_cast<const uint8_t*>(images.data_ptr()), images.size(0),
+  const int error = augment_cuda(settings, static_cast<const int64_t*>(epoch.data_ptr()),
+                                 static_cast<const uint8_t*>(images.data_ptr()), images.size(0),
                                  static_cast<const int64_t*>(indices.data_ptr()), count, output.data_ptr(), store,
                                  return_draws ? static_cast<float*>(draws.data_ptr()) : nullptr,
                                  current_stream(images.get_device()));

@@ -9,13 +9,13 @@ extern "C" {
 
 int settings_bytes() { return sizeof(AugmentSettings); }
 
-void augment_on_cpu(const AugmentSettings* settings, const uint8_t* images, const int64_t* indices, int64_t begin,
-                    int64_t end, void* output, int store, float* draws) {
-  augment_cpu(*settings, images, indices, begin, end, output, static_cast<Store>(store), draws);
+void augment_on_cpu(const AugmentSettings* settings, uint32_t epoch, const uint8_t* images, const int64_t* indices,
+                    int64_t begin, int64_t end, void* output, int store, float* draws) {
+  augment_cpu(*settings, epoch, images, indices, begin, end, output, static_cast<Store>(store), draws);
 }
 
-void augment_in_blocks(const AugmentSettings* settings, const uint8_t* images, const int64_t* indices, int64_t count,
-                       float* output, float* draws) {
+void augment_in_blocks(const AugmentSettings* settings, uint32_t epoch, const uint8_t* images, const int64_t* indices,
+                       int64_t count, float* output, float* draws) {
   const int pixels = settings->size * settings->size;
   static Block<float> block;
   for (int64_t b = 0; b < count; ++b) {
@@ -23,7 +23,7 @@ void augment_in_blocks(const AugmentSettings* settings, const uint8_t* images, c
     std::memset(&block, 0xff, sizeof block);
     const uint8_t* image = images + indices[b] * kImageBytes;
     float* place = output + b * pixels * 3;
-    for (int t = kThreads; t-- > 0;) draw_step(block, *settings, indices[b], draws + b * kDrawFields, t);
+    for (int t = kThreads; t-- > 0;) draw_step(block, *settings, epoch, indices[b], draws + b * kDrawFields, t);
     for (int t = kThreads; t-- > 0;) frame_step(block, *settings, fetch(image, t), t);
     for (int chunk = 0; chunk * kChunk < pixels; ++chunk) {
       for (int t = kThreads; t-- > 0;) sample_step(block, *settings, chunk, t, [](float value) { return value; });

@@ -20,7 +20,6 @@ class Settings(ctypes.Structure):
 
     _fields_ = (
         ("seed", ctypes.c_uint64),
-        ("epoch", ctypes.c_uint32),
         ("size", ctypes.c_int32),
         *((name, ctypes.c_float) for name in ("flip", "affine", "dropout", "gray", "rotate_degrees", "scale", "shift")),
         *((name, ctypes.c_int32) for name in ("dropout_size", "by_axis", "reflect")),
@@ -28,7 +27,7 @@ class Settings(ctypes.Structure):
     )
 
 
-def settings(policy: AugmentPolicy, seed: int, epoch: int, mean: tuple, std: tuple, size: int) -> Settings:
+def settings(policy: AugmentPolicy, seed: int, mean: tuple, std: tuple, size: int) -> Settings:
     means, deviations = normalisation_constants(mean, std)
     subtract, multiply = np.array(means, dtype=np.float32), 1 / np.array(deviations, dtype=np.float32)
     fill = np.array(dropout_fill(mean), dtype=np.float32)
@@ -39,7 +38,6 @@ def settings(policy: AugmentPolicy, seed: int, epoch: int, mean: tuple, std: tup
     }
     return Settings(
         seed=seed,
-        epoch=epoch,
         size=size,
         shift=policy.shift * 32,
         by_axis=policy.affine_law == "albumentations-2",
@@ -59,7 +57,7 @@ def library(machine: str) -> ctypes.CDLL:
 
 
 def run(
-    machine: str, kernel: str, given: Settings, images: torch.Tensor, indices: torch.Tensor, parts: int = 1
+    machine: str, kernel: str, given: Settings, epoch: int, images: torch.Tensor, indices: torch.Tensor, parts: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """float32 [B, size, size, 3] and draws [B, 11] of "augment_on_cpu" or "augment_in_blocks".
 
@@ -74,7 +72,7 @@ def run(
         return ctypes.c_void_p(array.ctypes.data + item * array.itemsize)
 
     pixels, places = images.numpy(), indices.numpy()
-    shared = ctypes.byref(given), pointer(pixels), pointer(places)
+    shared = ctypes.byref(given), ctypes.c_uint32(epoch), pointer(pixels), pointer(places)
     loaded = library(machine)
     if kernel == "augment_in_blocks":
         loaded.augment_in_blocks(*shared, ctypes.c_int64(count), pointer(numbers, GUARD), pointer(table, GUARD))

@@ -23,8 +23,8 @@ kernels = pytest.mark.parametrize(
 def run(
     machine: str, kernel: str, policy: AugmentPolicy, images: torch.Tensor, indices: torch.Tensor, size: int, parts=1
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    given = host_kernels.settings(policy, 7, 3, MEAN, STD, size)
-    pixels, draws = host_kernels.run(machine, kernel, given, images, indices, parts)
+    given = host_kernels.settings(policy, 7, MEAN, STD, size)
+    pixels, draws = host_kernels.run(machine, kernel, given, 3, images, indices, parts)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(draws)
 
 

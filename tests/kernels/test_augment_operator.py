@@ -56,6 +56,30 @@ def test_draws_equal_those_of_plain_torch_to_the_bit(device, seed, epoch, law):
     assert_same_draws(found, sample_draws(policy, seed, epoch, indices))
 
 
+@pytest.mark.parametrize("epoch", [0, 7, 2**31, 2**32 - 1])
+def test_an_epoch_on_the_device_is_that_of_the_host(device, epoch):
+    images, indices = noise(50).to(device), torch.arange(50, device=device)
+    given = torch.tensor(epoch, device=device)
+    found = fused.apply_and_return_draws(images, indices, 7, given, EVERYTHING, MEAN, STD)
+    assert_same_draws(found[1], sample_draws(EVERYTHING, 7, epoch, indices.cpu()))
+    assert_same_draws(found[1], sample_draws(EVERYTHING, 7, given.cpu(), indices.cpu()))
+    assert torch.equal(found[0], fused.apply(images, indices, 7, epoch, EVERYTHING, MEAN, STD))
+
+
+@pytest.mark.gpu
+def test_a_captured_batch_is_drawn_for_the_epoch_of_its_replay():
+    device = need("cuda")
+    images, indices, epoch = noise(50).to(device), torch.arange(50, device=device), torch.zeros(1, device=device).long()
+    fused.apply(images, indices, 7, epoch, EVERYTHING, MEAN, STD)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = fused.apply(images, indices, 7, epoch, EVERYTHING, MEAN, STD)
+    for number in (3, 2**32 - 1):
+        epoch.fill_(number)
+        graph.replay()
+        assert torch.equal(found, fused.apply(images, indices, 7, number, EVERYTHING, MEAN, STD))
+
+
 @pytest.mark.parametrize(
     "fault", ["seed", "epoch", "indices", "border", "law", "angle", "hole", "mean", "size of hole"]
 )
@@ -182,6 +206,8 @@ SETTINGS: dict[str, Any] = {
         ({"images": noise(8)[::2]}, ValueError, "contiguous"),
         ({"indices": torch.arange(2, dtype=torch.int32)}, ValueError, "int64"),
         ({"indices": torch.zeros(2, 2, dtype=torch.int64)}, ValueError, "int64"),
+        ({"epoch": torch.zeros(2, dtype=torch.int64)}, ValueError, "one int64"),
+        ({"epoch": torch.zeros((), dtype=torch.int32)}, ValueError, "one int64"),
     ],
 )
 def test_what_does_not_fit_is_refused(device, change, error, said):
@@ -193,7 +219,7 @@ def test_what_does_not_fit_is_refused(device, change, error, said):
         **SETTINGS,
         **change,
     }
-    arguments["images"], arguments["indices"] = arguments["images"].to(device), arguments["indices"].to(device)
+    arguments |= {name: value.to(device) for name, value in arguments.items() if isinstance(value, torch.Tensor)}
     if change.get("images") is not None and "contiguous" in said and device.type == "cuda":
         arguments["images"] = noise(8).to(device)[::2]
     with pytest.raises(error, match=said):
@@ -216,6 +242,7 @@ def test_torch_checks_the_operator(device):
     images, indices = noise(9).to(device), torch.arange(4, device=device)
     settings = [list(value) if isinstance(value, tuple) else value for value in SETTINGS.values()]
     settings[-3] = [float(level) for level in SETTINGS["hole_levels"]]
+    settings[1] = torch.tensor(SETTINGS["epoch"], device=device)
     arguments = (images, indices, *settings, 24, torch.float32, True)
     results = torch.library.opcheck(torch.ops.fastcifar_kernels.augment.default, arguments)
     assert set(results.values()) == {"SUCCESS"}

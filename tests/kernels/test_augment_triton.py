@@ -34,7 +34,7 @@ def arguments(policy: AugmentPolicy, indices: torch.Tensor, size: int, dtype: to
     means, deviations = normalisation_constants(MEAN, STD)
     colours = list(dropout_fill(MEAN)), list(means), list(deviations)
     rest = policy.dropout, policy.dropout_size, policy.gray, *colours
-    return (IMAGES, indices, -7, 3, *moves, *rest, size, dtype, True)  # -7: the seed 2**64 - 7
+    return (IMAGES, indices, -7, torch.tensor(3), *moves, *rest, size, dtype, True)  # -7: the seed 2**64 - 7
 
 
 def cases() -> dict[str, tuple]:
@@ -104,7 +104,7 @@ def compiled(machine, dtype, size, reflect):
     constants = {"DROPOUT_SIZE": 16, "BY_AXIS": True, "REFLECT": reflect, "SIZE": size, "RETURN_DRAWS": False}
     constants |= {"ROW": triton.next_power_of_2(3 * size), "ROWS": ROWS_AT_A_TIME}
     types = {"images": "*u8", "indices": "*i64", "output": "*" + dtype, "draws": "*fp32", "seed": "i64"}
-    types |= {"stored": "i32", "epoch": "i32", **dict.fromkeys(constants, "constexpr")}
+    types |= {"stored": "i32", "epoch": "*i64", **dict.fromkeys(constants, "constexpr")}
     names = augment_kernel.arg_names
     source = ASTSource(
         fn=augment_kernel,

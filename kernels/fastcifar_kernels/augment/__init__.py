@@ -29,7 +29,7 @@ SIDE = 32
 
 _LIBRARY = torch.library.Library(backend.NAMESPACE, "FRAGMENT")
 _LIBRARY.define(
-    "augment(Tensor images, Tensor indices, int seed, int epoch, float flip, float affine, float rotate_degrees, "
+    "augment(Tensor images, Tensor indices, int seed, Tensor epoch, float flip, float affine, float rotate_degrees, "
     "float shift, float scale, bool by_axis, bool reflect, float dropout, int dropout_size, float gray, "
     "float[] hole_levels, float[] mean, float[] std, int size, ScalarType dtype, bool return_draws) "
     "-> (Tensor, Tensor)",
@@ -43,7 +43,7 @@ def augment(
     indices: torch.Tensor,
     *,
     seed: int,
-    epoch: int,
+    epoch: int | torch.Tensor,
     flip: float,
     affine: float,
     rotate_degrees: float,
@@ -65,7 +65,9 @@ def augment(
 
     images: uint8 [N, 32, 32, 3], contiguous. indices: int64 [B], on the same device, each below N; on a CUDA device
         an index outside gives an image of NaN.
-    seed: 0 .. 2**64 - 1. epoch: 0 .. 2**32 - 1.
+    seed: 0 .. 2**64 - 1.
+    epoch: 0 .. 2**32 - 1; or one int64 on the images' device, read when the kernel runs: a CUDA graph that captures the
+        call draws for the epoch that stands there at each replay.
     flip, affine, dropout, gray: probabilities. rotate_degrees, shift (a fraction of the width), scale: largest change
         either way.
     by_axis: a scale for each axis and whole-pixel shifts (albumentations 2); else one scale, shifts of any length.
@@ -83,11 +85,14 @@ def augment(
         NotImplementedError: no backend serves the device (see `BACKENDS`).
     """
     signed_seed = seed - 2**64 if seed >= 2**63 else seed  # the same 64 bits: the schema's int has a sign
+    number = (
+        epoch if isinstance(epoch, torch.Tensor) else torch.full((), epoch, dtype=torch.int64, device=images.device)
+    )
     return torch.ops.fastcifar_kernels.augment.default(
         images,
         indices.contiguous(),
         signed_seed,
-        epoch,
+        number,
         flip,
         affine,
         rotate_degrees,
@@ -110,11 +115,13 @@ def augment(
 def _triton(images: torch.Tensor, indices: torch.Tensor, *settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
     from fastcifar_kernels.augment.triton_kernel import launch
 
-    dropout_size, size, dtype = settings[10], settings[15], settings[16]
+    epoch, dropout_size, size, dtype = settings[1], settings[10], settings[15], settings[16]
     if images.dtype != torch.uint8 or images.shape[1:] != (SIDE, SIDE, 3) or not images.is_contiguous():
         raise ValueError("images: contiguous uint8 [N, 32, 32, 3]")
     if indices.dtype != torch.int64 or indices.dim() != 1 or indices.device != images.device:
         raise ValueError("indices: int64 [B], on the images' device")
+    if epoch.dtype != torch.int64 or epoch.numel() != 1 or epoch.device != images.device:
+        raise ValueError("epoch: one int64, on the images' device")
     if not 8 <= size <= 64 or not 1 <= dropout_size <= SIDE:
         raise ValueError("size: 8 to 64; dropout_size: 1 to 32")
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):

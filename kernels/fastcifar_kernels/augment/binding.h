@@ -27,9 +27,9 @@ inline Store store_of(ScalarType dtype) {
   throw std::invalid_argument("dtype: float32, float16 or bfloat16");
 }
 
-inline AugmentSettings settings_from(int64_t seed, int64_t epoch, double flip, double affine, double rotate_degrees,
-                                     double shift, double scale, bool by_axis, bool reflect, double dropout,
-                                     int64_t dropout_size, double gray, const std::vector<double>& hole_levels,
+inline AugmentSettings settings_from(int64_t seed, double flip, double affine, double rotate_degrees, double shift,
+                                     double scale, bool by_axis, bool reflect, double dropout, int64_t dropout_size,
+                                     double gray, const std::vector<double>& hole_levels,
                                      const std::vector<double>& mean, const std::vector<double>& std, int64_t size) {
   if (mean.size() != 3 || std.size() != 3 || hole_levels.size() != 3)
     throw std::invalid_argument("mean, std, hole_levels: three numbers each");
@@ -37,7 +37,6 @@ inline AugmentSettings settings_from(int64_t seed, int64_t epoch, double flip, d
   if (dropout_size < 1 || dropout_size > kSide) throw std::invalid_argument("dropout_size: 1 to 32");
   AugmentSettings settings{};
   settings.seed = static_cast<uint64_t>(seed);
-  settings.epoch = static_cast<uint32_t>(epoch);
   settings.size = static_cast<int32_t>(size);
   settings.flip = static_cast<float>(flip);
   settings.affine = static_cast<float>(affine);
@@ -61,12 +60,14 @@ inline AugmentSettings settings_from(int64_t seed, int64_t epoch, double flip, d
   return settings;
 }
 
-inline void check_inputs(const Tensor& images, const Tensor& indices) {
+inline void check_inputs(const Tensor& images, const Tensor& indices, const Tensor& epoch) {
   const bool right = images.scalar_type() == ScalarType::Byte && images.dim() == 4 && images.size(1) == kSide &&
                      images.size(2) == kSide && images.size(3) == 3 && images.is_contiguous();
   if (!right) throw std::invalid_argument("images: contiguous uint8 [N, 32, 32, 3]");
   if (indices.scalar_type() != ScalarType::Long || indices.dim() != 1 || !indices.is_contiguous())
     throw std::invalid_argument("indices: contiguous int64 [B]");
+  if (epoch.scalar_type() != ScalarType::Long || epoch.numel() != 1)
+    throw std::invalid_argument("epoch: one int64");
 }
 
 // [count, 3, size, size] in channels_last, and [count or 0, kDrawFields].

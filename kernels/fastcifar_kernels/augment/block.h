@@ -54,13 +54,13 @@ HOST_DEVICE float level(uint32_t pixel, int channel) { return biased(pixel, chan
 
 // Step 1: one thread draws; under a black border the others blacken the frame.
 template <typename Number>
-HOST_DEVICE void draw_step(Block<Number>& block, const AugmentSettings& settings, int64_t index, float* table,
-                           int thread) {
+HOST_DEVICE void draw_step(Block<Number>& block, const AugmentSettings& settings, uint32_t epoch, int64_t index,
+                           float* table, int thread) {
   if (!settings.reflect) {
     for (int place = thread; place < kFramePitch * kFramePitch; place += kThreads) block.frame[place] = 0;
   }
   if (thread != 0) return;
-  const AugmentDraws drawn = draw(settings, index);
+  const AugmentDraws drawn = draw(settings, epoch, index);
   block.draws = drawn;
   block.motion = motion(drawn);
   const int side = drawn.dropout ? settings.dropout_size : 0, size = settings.size;

@@ -199,15 +199,15 @@ INLINED void narrow(const float* pixels, int count, Store store, int64_t start, 
 
 }  // namespace
 
-CLONED void augment_cpu(const AugmentSettings& settings, const uint8_t* images, const int64_t* indices, int64_t begin,
-                        int64_t end, void* output, Store store, float* draws) {
+CLONED void augment_cpu(const AugmentSettings& settings, uint32_t epoch, const uint8_t* images, const int64_t* indices,
+                        int64_t begin, int64_t end, void* output, Store store, float* draws) {
   Workspace work;
   prepare(settings, work);
   const int size = settings.size, count = size * size * 3;
   for (int64_t b = begin; b < end; ++b) {
     const uint8_t* image = images + indices[b] * kImageBytes;
     const uint8_t* next = b + 1 < end ? images + indices[b + 1] * kImageBytes : image;
-    const AugmentDraws drawn = draw(settings, indices[b]);
+    const AugmentDraws drawn = draw(settings, epoch, indices[b]);
     if (draws) write_draws(drawn, draws + b * kDrawFields);
     Hole hole{0, 0, 0, 0, drawn.gray ? settings.gray_hole : settings.hole};
     if (drawn.dropout) {

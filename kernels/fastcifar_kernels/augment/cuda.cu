@@ -23,6 +23,7 @@ struct Narrow {
 
 template <typename Number>
 __global__ void __launch_bounds__(kThreads) augment_kernel(const __grid_constant__ AugmentSettings settings,
+                                                           const int64_t* __restrict__ epoch,
                                                            const uint8_t* __restrict__ images, int64_t stored,
                                                            const int64_t* __restrict__ indices,
                                                            Number* __restrict__ output, float* __restrict__ draws) {
@@ -36,7 +37,8 @@ __global__ void __launch_bounds__(kThreads) augment_kernel(const __grid_constant
     return;
   }
   const FourPixels mine = fetch(images + index * kImageBytes, thread);
-  draw_step(block, settings, index, draws ? draws + b * kDrawFields : nullptr, thread);
+  const uint32_t number = static_cast<uint32_t>(*epoch);
+  draw_step(block, settings, number, index, draws ? draws + b * kDrawFields : nullptr, thread);
   __syncthreads();
   frame_step(block, settings, mine, thread);
   for (int chunk = 0; chunk * kChunk < pixels; ++chunk) {
@@ -48,25 +50,25 @@ __global__ void __launch_bounds__(kThreads) augment_kernel(const __grid_constant
 }
 
 template <typename Number>
-int launch(const AugmentSettings& settings, const uint8_t* images, int64_t stored, const int64_t* indices,
-           int64_t count, void* output, float* draws, void* stream) {
+int launch(const AugmentSettings& settings, const int64_t* epoch, const uint8_t* images, int64_t stored,
+           const int64_t* indices, int64_t count, void* output, float* draws, void* stream) {
   augment_kernel<<<static_cast<unsigned>(count), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      settings, images, stored, indices, static_cast<Number*>(output), draws);
+      settings, epoch, images, stored, indices, static_cast<Number*>(output), draws);
   return cudaGetLastError();
 }
 
 }  // namespace
 
-int augment_cuda(const AugmentSettings& settings, const uint8_t* images, int64_t stored, const int64_t* indices,
-                 int64_t count, void* output, Store store, float* draws, void* stream) {
+int augment_cuda(const AugmentSettings& settings, const int64_t* epoch, const uint8_t* images, int64_t stored,
+                 const int64_t* indices, int64_t count, void* output, Store store, float* draws, void* stream) {
   if (count == 0) return cudaSuccess;
   switch (store) {
     case Store::float32:
-      return launch<float>(settings, images, stored, indices, count, output, draws, stream);
+      return launch<float>(settings, epoch, images, stored, indices, count, output, draws, stream);
     case Store::float16:
-      return launch<__half>(settings, images, stored, indices, count, output, draws, stream);
+      return launch<__half>(settings, epoch, images, stored, indices, count, output, draws, stream);
     case Store::bfloat16:
-      return launch<__nv_bfloat16>(settings, images, stored, indices, count, output, draws, stream);
+      return launch<__nv_bfloat16>(settings, epoch, images, stored, indices, count, output, draws, stream);
   }
   return cudaErrorInvalidValue;
 }

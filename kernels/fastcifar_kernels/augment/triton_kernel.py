@@ -95,7 +95,7 @@ def _bilinear(image, channel, x, y, inside, REFLECT: tl.constexpr):
     return a + share_x * (b - a)
 
 
-@triton.jit(do_not_specialize=["seed", "epoch", "stored"])
+@triton.jit(do_not_specialize=["seed", "stored"])
 def augment_kernel(
     images,
     indices,
@@ -135,7 +135,7 @@ def augment_kernel(
     b = tl.program_id(0).to(tl.int64)
     index = tl.load(indices + b)
     known = (index >= 0) & (index < stored)
-    word, number, zero = index.to(tl.uint32), epoch.to(tl.uint32), tl.full((), 0, tl.uint32)
+    word, number, zero = index.to(tl.uint32), tl.load(epoch).to(tl.uint32), tl.full((), 0, tl.uint32)
     key = seed.to(tl.int64)
     flip_word, affine_word, dropout_word, gray_word = tl.philox(key, word, number, zero, zero)
     angle_word, scale_word, shift_x_word, shift_y_word = tl.philox(key, word, number, zero + 1, zero)
@@ -211,7 +211,7 @@ def launch(
     images: torch.Tensor,
     indices: torch.Tensor,
     seed: int,
-    epoch: int,
+    epoch: torch.Tensor,
     flip: float,
     affine: float,
     rotate_degrees: float,

@@ -18,7 +18,6 @@ constexpr int kDrawFields = 11;              // of the table of returned draws
 
 struct AugmentSettings {
   uint64_t seed;
-  uint32_t epoch;
   int32_t size;                              // side of the output, kMinSize..kMaxSize
   float flip, affine, dropout, gray;         // probabilities
   float rotate_degrees, scale, shift;        // largest either way; shift in pixels of the stored image
@@ -46,11 +45,11 @@ HOST_DEVICE float factor(float v, float reach) {
   return static_cast<float>(2.0 + (static_cast<double>(product) - 1.0));
 }
 
-HOST_DEVICE AugmentDraws draw(const AugmentSettings& settings, int64_t index) {
+HOST_DEVICE AugmentDraws draw(const AugmentSettings& settings, uint32_t epoch, int64_t index) {
   const uint32_t image = static_cast<uint32_t>(index);
-  const Words coins = philox4x32(image, settings.epoch, 0, 0, settings.seed);
-  const Words moves = philox4x32(image, settings.epoch, 1, 0, settings.seed);
-  const Words holes = philox4x32(image, settings.epoch, 2, 0, settings.seed);
+  const Words coins = philox4x32(image, epoch, 0, 0, settings.seed);
+  const Words moves = philox4x32(image, epoch, 1, 0, settings.seed);
+  const Words holes = philox4x32(image, epoch, 2, 0, settings.seed);
   AugmentDraws drawn;
   drawn.flip = unit(coins.lane[0]) < settings.flip;
   drawn.affine = unit(coins.lane[1]) < settings.affine;

@@ -37,7 +37,8 @@ class SGDEMA(torch.optim.SGD):
     Groups, state dict and learning-rate schedulers are torch.optim.SGD's, and either loads the other's state. A zero
     momentum buffer stands where torch.optim.SGD has none yet. The averages are no part of the state.
 
-    To replay a step from a CUDA graph, call `write_settings` before the capture and before every replay.
+    To replay a step from a CUDA graph, call `write_settings` before the capture and before every replay; or let the
+    graph fill a tensor that `read_settings_from` was given.
 
     Args:
         averages: pairs (tensor, its average), the average changed in place. The tensor may be a parameter, follow the
@@ -52,6 +53,7 @@ class SGDEMA(torch.optim.SGD):
     share = 0.0
     _averages: tuple[tuple[Tensor, Tensor], ...] = ()
     _lists: _Lists | None = None
+    _given: Tensor | None = None
 
     def __init__(
         self,
@@ -77,16 +79,27 @@ class SGDEMA(torch.optim.SGD):
         super().add_param_group(param_group)
         self._lists = None
 
+    def settings_row(self) -> list[float]:
+        """What a step reads, as it lies on the device: each group's lr, momentum and weight decay, then `share`."""
+        return [*(float(group[key]) for group in self.param_groups for key in SETTINGS), self.share]
+
+    def read_settings_from(self, settings: Tensor | None) -> None:
+        """Let every step read this tensor, float32 like `settings_row`, in place of the groups and `share`; None: them.
+
+        All that a step changes exists from here on, until a state is loaded.
+        """
+        self._given = settings
+        self._lists = self._gather()
+
     def write_settings(self) -> _Lists:
         """Bring the groups' learning rates, momentum factors and weight decays, and `share`, to the device.
 
-        `step` does so, except while it is being captured in a CUDA graph.
+        `step` does so, except while it is being captured in a CUDA graph, or reads a given tensor.
         """
         if self._lists is None:
             self._lists = self._gather()
         lists = self._lists
-        values = [float(group[key]) for group in self.param_groups for key in SETTINGS]
-        lists.host[:] = [*values, self.share]
+        lists.host[:] = self.settings_row()
         if lists.settings.is_cuda:
             # From pageable memory: what is copied has left it when the call returns, without a wait for the device.
             lists.settings.copy_(torch.from_numpy(lists.host), non_blocking=True)
@@ -103,11 +116,12 @@ class SGDEMA(torch.optim.SGD):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        lists = self._lists
-        if not (self.param_groups[0]["params"][0].is_cuda and torch.cuda.is_current_stream_capturing()):
-            lists = self.write_settings()
-        elif lists is None:
+        capturing = self.param_groups[0]["params"][0].is_cuda and torch.cuda.is_current_stream_capturing()
+        if capturing and self._lists is None:
             raise RuntimeError("call write_settings before a CUDA graph captures the first step")
+        if not capturing and self._given is None:
+            self.write_settings()
+        lists = self._lists = self._lists or self._gather()
         sgd_ema(
             lists.parameters,
             [lists.absent if parameter.grad is None else parameter.grad for parameter in lists.parameters],
@@ -139,7 +153,7 @@ class SGDEMA(torch.optim.SGD):
         own = {id(parameter) for parameter in parameters}
         others = [(tensor, average) for tensor, average in self._averages if id(tensor) not in own]
         host = torch.empty(len(self.param_groups) * len(SETTINGS) + 1)
-        settings = host.to(device)
+        settings = host.to(device) if self._given is None else self._given
         return _Lists(
             parameters=parameters,
             momenta=[self.state[parameter]["momentum_buffer"] for parameter in parameters],
