@@ -27,8 +27,8 @@ test: $(INSTALLED_FOR_TESTS) ## run the tests on all cores, less the slow ones
 test-all: $(INSTALLED_FOR_TESTS) ## run every test: trainings, installs, kernels in the interpreter too
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-bench: $(INSTALLED_FOR_TESTS) ## run the benchmarks
-	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
+bench: $(INSTALLED_FOR_TESTS) ## run the benchmarks; table and plot go to benchmarks/results (ARGS=--short: the smallest cases)
+	$(BIN)/python -m pytest benchmarks --benchmark-only --record benchmarks/results $(ARGS)
 
 lint: $(INSTALLED_FOR_TESTS) ## ruff and pyright
 	$(BIN)/ruff format --check .

@@ -1,18 +1,23 @@
-"""A training batch of the full policy: the fused kernel beside the reference, on one thread and on all."""
+"""A training batch of the full policy: the fused kernel beside the reference in plain torch."""
 
-from typing import Any
+import itertools
 
 import pytest
 import torch
+from measure import Measure, agree
+from needs import need_backend, need_gpu
+from record import Work
 
 from fastcifar.augment import fused
 from fastcifar.augment.draws import sample_draws
 from fastcifar.augment.policy import AugmentPolicy
 from fastcifar.augment.reference import apply_draws
 from fastcifar.dataset.shapes10 import make_shapes10
+from fastcifar_kernels.augment import BACKENDS
 
 POLICY = AugmentPolicy()
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+STORED_BYTES = 3 * 32 * 32
 
 
 def reference(images: torch.Tensor, indices: torch.Tensor, epoch: int, size: int, dtype: torch.dtype) -> torch.Tensor:
@@ -24,35 +29,40 @@ def kernel(images: torch.Tensor, indices: torch.Tensor, epoch: int, size: int, d
     return fused.apply(images, indices, 0, epoch, POLICY, MEAN, STD, size, dtype)
 
 
-@pytest.mark.parametrize("subject", ["reference", "fused"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("size", [16, 32])
-@pytest.mark.parametrize("threads", [1, None], ids=["1 thread", "all threads"])
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def bench_batch(benchmark: Any, device: str, threads: int | None, size: int, dtype: torch.dtype, subject: str) -> None:
-    if device == "cuda" and (threads or not torch.cuda.is_available()):
-        pytest.skip("the threads are the CPU's" if threads else "no CUDA device")
-    make = {"fused": kernel, "reference": reference}[subject]
-    if subject == "fused" and not fused.serves(torch.device(device)):
-        pytest.skip("no fused kernel serves this device")
-    batch = 1024 if device == "cuda" else 512
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+sizes = pytest.mark.parametrize("size", [16, 32])
+
+
+@dtypes
+@sizes
+def bench_batch(measure: Measure, threads: int, size: int, dtype: torch.dtype) -> None:
+    beside_reference(measure, f"cpu, {threads} threads", 512, size, dtype, "cpu")
+
+
+@pytest.mark.gpu
+@dtypes
+@sizes
+def bench_batch_on_gpu(measure: Measure, size: int, dtype: torch.dtype) -> None:
+    need_gpu()
+    beside_reference(measure, "cuda", 1024, size, dtype, "cuda")
+
+
+def beside_reference(measure: Measure, where: str, batch: int, size: int, dtype: torch.dtype, device: str) -> None:
+    need_backend(BACKENDS[device])
     images = torch.from_numpy(make_shapes10().train.images).to(device)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).to(device)
-    batches = order.split(batch)[: len(order) // batch]
-    benchmark.group = f"augment: {device}, {threads or 'all'} threads, {size} pixels, {str(dtype)[6:]}, batch {batch}"
-    benchmark.extra_info["images"] = batch * len(batches)
-    epochs = iter(range(10_000))
-
-    def epoch() -> None:
-        number = next(epochs)
-        for indices in batches:
-            make(images, indices, number, size, dtype)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        benchmark.pedantic(epoch, rounds=10, warmup_rounds=2)
-    finally:
-        torch.set_num_threads(before)
+    batches = itertools.cycle(torch.arange(len(images), device=device).split(batch)[: len(images) // batch])
+    epochs = itertools.count()
+    makers = {"reference": reference, "fused": kernel}
+    first = next(batches)
+    results = {name: lambda make=make: make(images, first, 0, size, dtype) for name, make in makers.items()}
+    measure(
+        f"augment: {where}, {size} pixels, {str(dtype)[6:]}, batch {batch}",
+        {
+            name: lambda make=make: make(images, next(batches), next(epochs), size, dtype)
+            for name, make in makers.items()
+        },
+        baseline="reference",
+        check=agree(results, "reference", 1e-5 if dtype == torch.float32 else 5e-3),
+        work=Work("images/s", batch, bytes_moved=batch * (STORED_BYTES + 3 * size**2 * dtype.itemsize)),
+        device=device,
+    )

@@ -1,27 +1,21 @@
-"""Batch-norm and ReLU in one operator beside torch's own; each in turn."""
-
-from collections.abc import Iterator
-from typing import Any
+"""Batch-norm and ReLU in one operator beside torch's own, forward and backward."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from in_turn import in_turn, threads_of
+from measure import Measure, agree
+from needs import need_backend
+from record import Work
 from torch import Tensor, nn
 
 from fastcifar_kernels.batch_norm_relu import BACKENDS, batch_norm_relu
 
 BATCH = 256
 MAPS = {
-    "speed": [(32, 16, False), (48, 16, False), (64, 8, False), (96, 8, False), (96, 4, False), (96, 4, True)],
-    "accuracy": [(32, 32, True), (64, 16, True), (128, 8, True), (128, 4, True)],
+    "speed": [(96, 4, False), (96, 4, True), (96, 8, False), (64, 8, False), (48, 16, False), (32, 16, False)],
+    "accuracy": [(128, 4, True), (128, 8, True), (64, 16, True), (32, 32, True)],
 }
 """Channels, side in pixels, residual; of images of 32 pixels."""
-
-
-@pytest.fixture(params=[1, None], ids=["1 thread", "all threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    yield from threads_of(request.param, BACKENDS["cpu"])
 
 
 @pytest.mark.parametrize(
@@ -29,11 +23,9 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     [(network, layer) for network, layers in MAPS.items() for layer in layers],
     ids=[f"{network} {layer}" for network, layers in MAPS.items() for layer in layers],
 )
-def bench_forward_and_backward(benchmark: Any, threads: int, network: str, layer: tuple[int, int, bool]) -> None:
+def bench_forward_and_backward(measure: Measure, threads: int, network: str, layer: tuple[int, int, bool]) -> None:
+    need_backend(BACKENDS["cpu"])
     channels, side, residual = layer
-    benchmark.group = f"batch-norm and ReLU, {threads} threads: {network}, [{BATCH}, {channels}, {side}, {side}]" + (
-        ", residual" * residual
-    )
     x, added, grad = (
         torch.randn(BATCH, channels, side, side).contiguous(memory_format=torch.channels_last) for _ in range(3)
     )
@@ -47,8 +39,21 @@ def bench_forward_and_backward(benchmark: Any, threads: int, network: str, layer
     def fused() -> Tensor:
         return batch_norm_relu(x, norm.weight, norm.bias, norm.eps, added if residual else None)[0]
 
-    subjects = {
-        "torch": lambda: torch.autograd.grad(torchs(), inputs, grad),
-        "one operator": lambda: torch.autograd.grad(fused(), inputs, grad),
-    }
-    in_turn(benchmark, subjects, repeats=3)
+    forward = {"torch": torchs, "one operator": fused}
+    subjects = {name: lambda make=make: torch.autograd.grad(make(), inputs, grad) for name, make in forward.items()}
+
+    def check() -> None:
+        agree(forward, "torch", 1e-5)()
+        agree(subjects, "torch", 1e-3)()
+
+    # Moments; read and write; sums of the gradient over two maps; read two and write one. A residual is read once
+    # forward, and its gradient is written.
+    passes = 8 + 2 * residual
+    measure(
+        f"batch-norm and ReLU, {threads} threads: {network}, [{BATCH}, {channels}, {side}, {side}]"
+        + ", residual" * residual,
+        subjects,
+        baseline="torch",
+        check=check,
+        work=Work(bytes_moved=passes * x.nbytes),
+    )

@@ -1,12 +1,15 @@
-"""A step and weight average of the speed network: one launch beside torch.optim.SGD and an EMA, each in turn."""
+"""A step and weight average of the speed network: one launch beside torch.optim.SGD and an EMA."""
 
 import copy
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from cuda_graph import captured
+from measure import Measure, agree
+from needs import need_backend, need_gpu
+from record import Work
 from torch import Tensor
 
 from fastcifar.model.registry import build_model
@@ -14,13 +17,16 @@ from fastcifar_kernels.sgd_ema import BACKENDS
 from fastcifar_kernels.sgd_ema.optimizer import SGDEMA
 
 SHARE = 0.02
-ROUNDS, STEPS = 40, 20
+BYTES = 28
+"""A parameter: itself, momentum and average read and written, the gradient read."""
+CHECKED_STEPS = 3
 
 
 class Rival:
-    """A network of its own with gradients, its average, and a way to move both."""
+    """A network of its own with gradients, its average, and a way to move both; all rivals begin alike."""
 
     def __init__(self, device: str) -> None:
+        torch.manual_seed(0)
         self.model: Any = build_model("c1c2c3c40-speed").to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.model.stem.conv.weight.requires_grad_(False)
         average = copy.deepcopy(self.model).requires_grad_(False)
@@ -35,12 +41,22 @@ class Rival:
             {"params": [parameter for parameter in self.parameters if parameter.ndim > 1], "weight_decay": 5e-4},
             {"params": [parameter for parameter in self.parameters if parameter.ndim <= 1], "weight_decay": 0.0},
         ]
+        self.step: Callable[[], Any]
 
     def floating(self) -> list[tuple[Tensor, Tensor]]:
         return [pair for pair in self.pairs if pair[0].is_floating_point()]
 
+    def moved(self) -> list[Tensor]:
+        """Parameters and averages after a few steps on the same gradients, which torch's foreach kernels write to."""
+        gradients = [parameter.grad.clone() for parameter in self.parameters]
+        for _ in range(CHECKED_STEPS):
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.grad.copy_(gradient)
+            self.step()
+        return [tensor for pair in self.floating() for tensor in pair]
 
-def foreach_and_loop(device: str) -> Callable[[], None]:
+
+def foreach_and_loop(device: str) -> Rival:
     rival = Rival(device)
     optimizer = torch.optim.SGD(rival.groups, **rival.settings, foreach=True)
     floating = rival.floating()
@@ -51,10 +67,11 @@ def foreach_and_loop(device: str) -> Callable[[], None]:
         for tensor, average in floating:
             average.lerp_(tensor, SHARE)
 
-    return step
+    rival.step = step
+    return rival
 
 
-def fused_and_foreach(device: str) -> Callable[[], None]:
+def fused_and_foreach(device: str) -> Rival:
     rival = Rival(device)
     optimizer = torch.optim.SGD(rival.groups, **rival.settings, fused=True)
     tensors, averages = (list(side) for side in zip(*rival.floating(), strict=True))
@@ -64,53 +81,42 @@ def fused_and_foreach(device: str) -> Callable[[], None]:
         optimizer.step()
         torch._foreach_lerp_(averages, tensors, SHARE)
 
-    return step
+    rival.step = step
+    return rival
 
 
-def one_launch(device: str) -> Callable[[], None]:
+def one_launch(device: str) -> Rival:
     rival = Rival(device)
-    return SGDEMA(rival.groups, **rival.settings, averages=rival.pairs, share=SHARE).step
+    rival.step = SGDEMA(rival.groups, **rival.settings, averages=rival.pairs, share=SHARE).step
+    return rival
 
 
-def captured(device: str) -> Callable[[], None]:
-    step, graph = one_launch(device), torch.cuda.CUDAGraph()
-    step()
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
+MAKERS = {"fused, foreach": fused_and_foreach, "foreach, loop": foreach_and_loop, "one launch": one_launch}
 
 
-MAKERS = {"foreach, loop": foreach_and_loop, "fused, foreach": fused_and_foreach, "one launch": one_launch}
+def bench_step(measure: Measure, threads: int) -> None:
+    beside_torchs(measure, f"cpu, {threads} threads", "cpu")
 
 
-@pytest.mark.parametrize("threads", [1, None], ids=["1 thread", "all threads"])
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def bench_step(benchmark: Any, device: str, threads: int | None) -> None:
-    if device == "cuda" and (threads or not torch.cuda.is_available()):
-        pytest.skip("the threads are the CPU's" if threads else "no CUDA device")
-    if BACKENDS[device].used == "none":
-        pytest.skip(BACKENDS[device].reason)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    makers = MAKERS | ({"one launch, captured": captured} if device == "cuda" else {})
-    steps = {name: make(device) for name, make in makers.items()}
-    best = dict.fromkeys(steps, float("inf"))
+@pytest.mark.gpu
+def bench_step_on_gpu(measure: Measure) -> None:
+    need_gpu()
+    beside_torchs(measure, "cuda", "cuda")
 
-    def rounds() -> None:
-        for name, step in steps.items():
-            started = time.perf_counter()
-            for _ in range(STEPS):
-                step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            best[name] = min(best[name], (time.perf_counter() - started) / STEPS * 1e6)
 
-    try:
-        benchmark.pedantic(rounds, rounds=ROUNDS, warmup_rounds=3)
-    finally:
-        torch.set_num_threads(before)
-    benchmark.group = f"sgd_ema: {device}, {threads or 'all'} threads"
-    benchmark.extra_info["microseconds"] = {name: round(value, 1) for name, value in best.items()}
-    benchmark.extra_info["ratio"] = round(best["foreach, loop"] / best["one launch"], 2)
-    print(benchmark.group, benchmark.extra_info)
+def beside_torchs(measure: Measure, where: str, device: str) -> None:
+    need_backend(BACKENDS[device])
+    rivals = {name: make(device) for name, make in MAKERS.items()}
+    check = agree({name: rival.moved for name, rival in rivals.items()}, "fused, foreach", 1e-5)
+    subjects = {name: rival.step for name, rival in rivals.items()}
+    if device == "cuda":
+        subjects["one launch, captured"] = captured(one_launch(device).step, calls=1)
+    parameters = sum(parameter.numel() for parameter in next(iter(rivals.values())).parameters)
+    measure(
+        f"sgd_ema: {where}",
+        subjects,
+        baseline="fused, foreach",
+        check=check,
+        work=Work(bytes_moved=BYTES * parameters),
+        device=device,
+    )

@@ -1,68 +1,54 @@
-"""Augmented training batches from memory: the resident loader, the same work in worker processes, and in DALI."""
+"""What a data set in memory or DALI gains over worker processes: the same batches from fastcifar's own loaders.
 
-import functools
-from collections.abc import Callable
+At 16 pixels, as the speed recipe begins; `bench_augment.py` has 32, beside everybody else's loaders.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-import torch
+from loaders import BATCH, Epoch, beside_each_other, ours, ours_through_dali
+from measure import Measure
+from needs import need_gpu
 
 from fastcifar.augment.policy import AugmentPolicy
-from fastcifar.augment.requirements import require_dali
+from fastcifar.dataset.image_set import ImageSet
 from fastcifar.dataset.shapes10 import make_shapes10
-from fastcifar.errors import DeviceError
-from fastcifar.loader.contract import Loader
 from fastcifar.loader.resident import ResidentLoader
 from fastcifar.loader.workers import WorkersLoader
 
-BATCH = 512
-
-shapes10 = functools.cache(make_shapes10)
-
-
-def dali_loader(*arguments: Any, **settings: Any) -> Loader:
-    try:
-        require_dali()
-    except DeviceError as missing:
-        pytest.skip(str(missing))
-    from fastcifar.loader.dali import DaliLoader
-
-    return DaliLoader(*arguments, **settings, threads=torch.get_num_threads())
+SIZE = 16
+SETTINGS: dict[str, Any] = {"policy": AugmentPolicy(), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+NAMES = WORKERS, RESIDENT, DALI = "workers, 2 processes", "resident", "dali, from arrays"
 
 
-def workers_loader(*arguments: Any, **settings: Any) -> Loader:
-    return WorkersLoader(*arguments, **settings, workers=2)
+def bench_epoch(measure: Measure, short: bool) -> None:
+    beside_workers(measure, short, "cpu")
 
 
-LOADERS: dict[str, Callable[..., Loader]] = {
-    "resident": ResidentLoader,
-    "workers, 2 processes": workers_loader,
-    "dali, from arrays": dali_loader,
-}
+@pytest.mark.gpu
+def bench_epoch_on_gpu(measure: Measure, short: bool) -> None:
+    need_gpu()
+    beside_workers(measure, short, "cuda")
 
 
-@pytest.mark.parametrize("subject", LOADERS)
-@pytest.mark.parametrize("size", [16, 32])
-def bench_epoch(benchmark: Any, size: int, subject: str) -> None:
-    data = shapes10().train
-    settings: dict[str, Any] = {
-        "policy": AugmentPolicy(),
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.25, 0.25, 0.25),
-        "seed": 0,
-        "device": torch.device("cpu"),
-        "dtype": torch.float32,
-        "shuffle": True,
-        "drop_last": True,
-    }
-    loader = LOADERS[subject](data.images, data.labels, BATCH, **settings)
-    benchmark.group = f"loader: full policy, {size} pixels, batch {BATCH}"
-    benchmark.extra_info["images"] = len(loader) * BATCH
-    epochs = iter(range(1000))
+def beside_workers(measure: Measure, short: bool, device: str) -> None:
+    train = make_shapes10(2_050 if short else 10_000, 10).train
+    beside_each_other(
+        measure,
+        f"loader: {device}, full policy, {SIZE} pixels, batch {BATCH}",
+        entries(train, {"device": device, "size": SIZE}),
+        baseline=WORKERS,
+        alike=NAMES,
+        images=len(train) // BATCH * BATCH,
+        size=SIZE,
+        device=device,
+    )
 
-    def epoch() -> None:
-        loader.set_epoch(next(epochs), size)
-        for _ in loader:
-            pass
 
-    benchmark.pedantic(epoch, rounds=3, warmup_rounds=1)
+def entries(train: ImageSet, place: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Epoch]]]:
+    """Names and how to build each; workers fork before DALI starts."""
+    yield WORKERS, partial(ours, WorkersLoader, train, SETTINGS, **place, workers=2)
+    yield RESIDENT, partial(ours, ResidentLoader, train, SETTINGS, **place)
+    yield DALI, partial(ours_through_dali, train, SETTINGS, **place)

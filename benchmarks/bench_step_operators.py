@@ -1,12 +1,14 @@
-"""What each of the CPU's fused operators makes of a whole training step; all of them, and without each, in turn."""
+"""What each of the CPU's fused operators makes of a whole training step: all of them, and without each."""
 
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 from unittest.mock import patch
 
 import pytest
-from in_turn import in_turn, threads_of, training_step
+from measure import Measure, agree
+from needs import need_backend
+from record import Work
+from torch import Tensor
+from training_step import Step, losses, our_step, step_flops
 
 from fastcifar_kernels import batch_norm_relu, depthwise, strided_convolution
 from fastcifar_kernels.backend import Backend
@@ -14,27 +16,32 @@ from fastcifar_kernels.backend import Backend
 BATCH = 256
 OPERATORS = {"batch_norm_relu": batch_norm_relu, "depthwise": depthwise, "strided_convolution": strided_convolution}
 ABSENT = Backend("", "cpu", "none", "measured without")
-
-
-@pytest.fixture(params=[1, None], ids=["1 thread", "all threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    yield from threads_of(request.param, depthwise.BACKENDS["cpu"])
+TOLERANCE = 1e-4
+"""Of the losses of three steps."""
 
 
 @pytest.mark.parametrize("size", [16, 32])
 @pytest.mark.parametrize("model_name", ["c1c2c3c40-speed", "c1c2c3c40-accuracy"])
-def bench_step(benchmark: Any, threads: int, model_name: str, size: int) -> None:
-    benchmark.group = f"step, {threads} threads: {model_name}, {size} pixels, batch {BATCH}"
-    step = training_step(model_name, size, BATCH)
+def bench_step(measure: Measure, threads: int, model_name: str, size: int) -> None:
+    need_backend(depthwise.BACKENDS["cpu"])
 
-    def without(*names: str) -> Callable[[], None]:
-        def run() -> None:
+    def without(*names: str) -> Step:
+        step = our_step(model_name, size, BATCH)
+
+        def run() -> Tensor:
             with ExitStack() as stack:
                 for name in names:
                     stack.enter_context(patch.dict(OPERATORS[name].BACKENDS, {"cpu": ABSENT}))
-                step()
+                return step()
 
         return run
 
     subjects = {"torch's own": without(*OPERATORS)} | {f"all but {name}": without(name) for name in OPERATORS}
-    in_turn(benchmark, {**subjects, "all": step}, repeats=1)
+    subjects["all"] = without()
+    measure(
+        f"step's operators, {threads} threads: {model_name}, {size} pixels, batch {BATCH}",
+        subjects,
+        baseline="torch's own",
+        check=agree({name: losses(step) for name, step in subjects.items()}, "torch's own", TOLERANCE),
+        work=Work("images/s", BATCH, flops=BATCH * step_flops(model_name, size)),
+    )

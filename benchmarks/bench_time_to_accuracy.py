@@ -1,29 +1,34 @@
-"""How long until 85 % of CIFAR-10's test images, and what the course's own pipeline would take there.
+"""How long until 85 % of CIFAR-10's test images, and how fast others' training loops go.
 
-The whole trainings come first, a process each, as a user starts them; `--time-to-accuracy-runs N` sets how many seeds.
-The peers are timed for a few dozen steps, in turn; their time to 85 % is that rate times their authors' epochs.
+The whole trainings come only with `--time-to-accuracy-runs N`, N seeds, a process each, as a user starts them. The
+peers are timed for a few steps, loading included; a time to 85 % is derived from that rate and their authors' epochs.
 """
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import sqrt
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 from typing import Any
 
 import pytest
 import torch
+from measure import Measure, checks_itself
 from peers.albumentations_dataloader import albumentations_dataloader
 from peers.course_training import course_training
+from peers.plain_network import NETWORKS
+from peers.resident_torch import ResidentTorch
+from peers.tuned_training import TunedStep, tuned_training
+from record import Work
 from scipy.stats import t as student_t
 from trainings import train
 
-from fastcifar.config import Config
+from fastcifar.augment.requirements import require_albumentations
+from fastcifar.config import Config, RuntimeConfig
 from fastcifar.dataset.image_set import Dataset
 from fastcifar.dataset.load import load_dataset
 from fastcifar.dataset.statistics import channel_statistics
-from fastcifar.errors import DataError
+from fastcifar.errors import DataError, DeviceError
 from fastcifar.loader.resident import ResidentLoader
 from fastcifar.model.registry import build_model
 from fastcifar.runtime import choose_runtime
@@ -32,19 +37,22 @@ from fastcifar.training.optimizer import build_optimizer
 from fastcifar.training.step import TrainingStep
 
 TARGET = 85
-TRAINING_IMAGES = 50_000
-ROUNDS, STEPS = 3, 6
+STEPS, SHORT_STEPS = 6, 2
+LEARNING_RATE = 1e-3
+TO_THE_TARGET, TO_THE_END = "stops at the target", "to the end of the schedule"
+COURSE, TUNED, OURS = "course pipeline", "plain PyTorch, tuned", "fastcifar"
+KEPT = ("val_acc", "train_time_s", "time_to_target_s", "cold_time_s", "warmup_time_s", "images_per_second", "epochs")
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published answer to the assignment: its recipe here, and the epochs after which its author had 85 %."""
+class Case:
+    """A recipe, and the epochs after which the author of its network had 85 %; None: it is fastcifar's own."""
 
     recipe: str
-    epochs: int
+    epochs: int | None = None
 
 
-PUBLISHED = (Published("assignment-151k", 36), Published("assignment-98k", 64))
+CASES = (Case("speed"), Case("assignment-151k", 36), Case("assignment-98k", 64))
 
 
 @pytest.fixture(scope="module")
@@ -55,133 +63,144 @@ def cifar10() -> Dataset:
         pytest.skip("CIFAR-10 is nowhere (FASTCIFAR_DATA_DIR)")
 
 
-@pytest.mark.parametrize("end", ["at the target", "at the end of the schedule"])
-def bench_time_to_85_percent(benchmark: Any, request: pytest.FixtureRequest, cifar10: Dataset, end: str) -> None:
+def bench_time_to_85_percent(measure: Measure, request: pytest.FixtureRequest) -> None:
     """The clock runs from the first training step to the end of the evaluation that counts, evaluations inside it."""
     runs = request.config.getoption("time_to_accuracy_runs")
-    target = ["--target", str(TARGET)] if end == "at the target" else []
-    seeds = itertools.count()
-    results = []
+    if not runs:
+        pytest.skip("minutes a seed: --time-to-accuracy-runs N")
+    request.getfixturevalue("cifar10")
+    results: dict[str, list[dict[str, Any]]] = {TO_THE_TARGET: [], TO_THE_END: []}
 
-    def run() -> None:
-        flags = ["--recipe", "speed", "--amp", "--compile", "--seed", str(next(seeds)), *target]
-        results.append(train(*flags))
+    def whole(name: str, *flags: str) -> Callable[[], float]:
+        def training() -> float:
+            seed = str(len(results[name]))
+            result = train("--recipe", "speed", "--amp", "--compile", "--seed", seed, *flags)
+            results[name].append(result)
+            return result["time_to_target_s"] if result.get("time_to_target_s") else result["train_time_s"]
 
-    benchmark.pedantic(run, rounds=runs)
-    benchmark.extra_info["time_to_accuracy"] = _summary(results, end)
+        return training
+
+    record = measure(
+        f"time to {TARGET} %: recipe speed",
+        {TO_THE_END: whole(TO_THE_END), TO_THE_TARGET: whole(TO_THE_TARGET, "--target", str(TARGET))},
+        baseline=TO_THE_END,
+        check=checks_itself,
+        work=Work("s"),
+        rounds=runs,
+    )
+    for name, found in results.items():
+        row = record["subjects"][name]
+        row["note"] = told(found)
+        row["results"] = [{key: result[key] for key in KEPT} for result in found]
 
 
-def _summary(results: list[dict[str, Any]], end: str) -> dict[str, Any]:
+def told(results: list[dict[str, Any]]) -> str:
+    """How many reached the target, and with what accuracy and cold time."""
     accuracies = [result["val_acc"] for result in results]
-    if end == "at the target":
-        seconds = [result["time_to_target_s"] for result in results if result["target_reached"]]
-    else:
-        seconds = [result["train_time_s"] for result in results]
-    keys = (
-        "val_acc",
-        "train_time_s",
-        "time_to_target_s",
-        "cold_time_s",
-        "warmup_time_s",
-        "images_per_second",
-        "epochs",
+    reached = sum(accuracy >= TARGET for accuracy in accuracies)
+    cold = _interval([result["cold_time_s"] for result in results], 1)
+    return (
+        f"{reached} of {len(results)} at {TARGET} % or above, accuracy {_interval(accuracies, 2)} %, "
+        f"from the start of the process {cold} s"
     )
-    return {
-        "end": end,
-        "runs": len(results),
-        f"at_least_{TARGET}": sum(accuracy >= TARGET for accuracy in accuracies),
-        "accuracy": _interval(accuracies),
-        "seconds": _interval(seconds),
-        "cold_seconds": _interval([result["cold_time_s"] for result in results]),
-        "used": results[0]["used"],
-        "results": [{key: result[key] for key in keys} for result in results],
-    }
 
 
-def _interval(values: list[float]) -> dict[str, float | None]:
-    """Mean and the half width of its 95 % interval (Student's t); None where there are too few values."""
-    if not values:
-        return {"mean": None, "half_width": None}
-    width = None
-    if len(values) > 1:
-        width = float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
-    return {"mean": mean(values), "half_width": width}
+def _interval(values: list[float], digits: int) -> str:
+    """Mean and the half width of its 95 % interval (Student's t), where there are two values."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}"
+    width = float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return f"{mean(values):.{digits}f} +- {width:.{digits}f}"
 
 
-def bench_peers(benchmark: Any, cifar10: Dataset) -> None:
-    """The course's pipeline and our trainer on the same networks, and our recipe: images/s of training steps."""
-    entries: dict[str, Callable[[], Iterator[int]]] = {"fastcifar, recipe speed, 32 pixels": _ours("speed", cifar10)}
-    for published in PUBLISHED:
-        entries[f"course pipeline, {published.recipe}"] = _course(published.recipe, cifar10)
-        entries[f"fastcifar, {published.recipe}"] = _ours(published.recipe, cifar10)
-    rates: dict[str, list[float]] = {name: [] for name in entries}
-
-    def measure() -> None:
-        for name, start in entries.items():
-            steps = start()
-            for _ in range(2):
-                next(steps)
-            began = time.perf_counter()
-            images = sum(itertools.islice(steps, STEPS))
-            rates[name].append(images / (time.perf_counter() - began))
-
-    benchmark.pedantic(measure, rounds=ROUNDS)
-    rows = {}
-    for name, found in rates.items():
-        epochs = next((published.epochs for published in PUBLISHED if published.recipe in name), None)
-        rows[name] = {
-            "images_per_second": found,
-            "epochs_of_its_author": epochs,
-            "seconds_to_85_derived": epochs * TRAINING_IMAGES / median(found) if epochs else None,
-        }
-    benchmark.extra_info["peers"] = rows
-
-
-def _course(recipe: str, dataset: Dataset) -> Callable[[], Iterator[int]]:
-    config = resolve(recipe, environment={}).config
-    statistics = channel_statistics(dataset.train.images)
-    model = build_model(config.model.name)
-    loader = albumentations_dataloader(
-        dataset.train.images,
-        dataset.train.labels,
-        config.training.batch_size,
-        policy=config.augment,
-        mean=statistics.mean,
-        std=statistics.std,
-        workers=2,
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.recipe)
+def bench_peers(measure: Measure, cifar10: Dataset, case: Case, short: bool) -> None:
+    """The course's pipeline, a tuned plain PyTorch script and our trainer on the same network: images/s of training."""
+    config = resolve(case.recipe, environment={}).config
+    steps = SHORT_STEPS if short else STEPS
+    subjects: dict[str, Callable[[], Any]] = {}
+    left_out = {}
+    for name, start in {COURSE: _course, TUNED: _tuned, OURS: _ours}.items():
+        try:
+            subjects[name] = _some_steps(start(config, cifar10), steps)
+        except DeviceError as error:
+            left_out[name] = str(error)
+    after = f", its author's {case.epochs} epochs to {TARGET} %" if case.epochs else ""
+    measure(
+        f"training: cpu, {case.recipe}, 32 pixels, batch {config.training.batch_size}{after}",
+        subjects,
+        baseline=TUNED,
+        check=lambda: _check_networks(config.model.name),
+        work=Work("images/s", steps * config.training.batch_size),
+        left_out=left_out,
     )
-    return lambda: course_training(model, loader, 1e-3, config.optimizer.weight_decay)
 
 
-def _ours(recipe: str, dataset: Dataset) -> Callable[[], Iterator[int]]:
-    config = resolve(recipe, environment={}).config
-    statistics = channel_statistics(dataset.train.images)
+def _some_steps(start: Callable[[], Iterator[int]], count: int) -> Callable[[], None]:
+    """The next steps of a training that goes on and on."""
+    going_on = itertools.chain.from_iterable(start() for _ in itertools.count())
+
+    def steps() -> None:
+        for _ in itertools.islice(going_on, count):
+            pass
+
+    return steps
+
+
+def _check_networks(name: str) -> None:
+    """Ours and the plain one are the same function of the same weights."""
+    torch.manual_seed(0)
+    model, images = build_model(name).eval(), torch.randn(4, 3, 32, 32)
+    plain = _plain_network(name).eval()
+    plain.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def _plain_network(name: str) -> torch.nn.Module:
+    """The assignments' networks are torch's own modules already."""
+    return NETWORKS[name]() if name in NETWORKS else build_model(name)
+
+
+def _course(config: Config, dataset: Dataset) -> Callable[[], Iterator[int]]:
+    require_albumentations()
+    loader = albumentations_dataloader(*_arrays(config, dataset), **_pictures(config, dataset), workers=2)
+    model = _plain_network(config.model.name)
+    return lambda: course_training(model, loader, LEARNING_RATE, config.optimizer.weight_decay)
+
+
+def _tuned(config: Config, dataset: Dataset) -> Callable[[], Iterator[int]]:
+    loader = ResidentTorch(*_arrays(config, dataset), **_pictures(config, dataset), device="cpu")
+    step = TunedStep(
+        _plain_network(config.model.name),
+        LEARNING_RATE,
+        momentum=config.optimizer.momentum,
+        weight_decay=config.optimizer.weight_decay,
+        label_smoothing=config.training.label_smoothing,
+    )
+    return lambda: tuned_training(step, loader)
+
+
+def _ours(config: Config, dataset: Dataset) -> Callable[[], Iterator[int]]:
     model = build_model(config.model.name).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    loader = ResidentLoader(
-        dataset.train.images,
-        dataset.train.labels,
-        config.training.batch_size,
-        policy=config.augment,
-        mean=statistics.mean,
-        std=statistics.std,
-        seed=0,
-        device="cpu",
-        dtype=torch.float32,
-        shuffle=True,
-        drop_last=True,
-    )
-    step = _step(model, config)
+    own: dict[str, Any] = {"seed": 0, "device": "cpu", "dtype": torch.float32, "shuffle": True, "drop_last": True}
+    loader = ResidentLoader(*_arrays(config, dataset), **_pictures(config, dataset), **own)
+    optimizer = build_optimizer(model, config.optimizer, "fused")
+    runtime = choose_runtime(RuntimeConfig(device="cpu"))
+    step = TrainingStep(model, optimizer, None, runtime, config.training.label_smoothing)
 
     def steps() -> Iterator[int]:
         for images, labels in loader:
-            loss, _ = step(images, labels, 1e-3)
-            loss.item()
+            step(images, labels, LEARNING_RATE)
             yield len(labels)
 
     return steps
 
 
-def _step(model: torch.nn.Module, config: Config) -> TrainingStep:
-    optimizer = build_optimizer(model, config.optimizer, "fused")
-    runtime = choose_runtime(config.runtime)
-    return TrainingStep(model, optimizer, None, runtime, config.training.label_smoothing)
+def _arrays(config: Config, dataset: Dataset) -> tuple[Any, Any, int]:
+    return dataset.train.images, dataset.train.labels, config.training.batch_size
+
+
+def _pictures(config: Config, dataset: Dataset) -> dict[str, Any]:
+    statistics = channel_statistics(dataset.train.images)
+    return {"policy": config.augment, "mean": statistics.mean, "std": statistics.std}

@@ -1,80 +1,123 @@
-"""What the benchmarks share: threads, and a table of ratios at the end."""
+"""What the benchmarks share: their options, threads and fixtures, and the table, record and plot at the end."""
 
-from collections.abc import Iterator
-from statistics import median
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
-import side_by_side
 import torch
+from ceilings import Ceilings, measure_ceilings
+from machine import describe_machine
+from measure import Measure
+from plot import plot_ratios
+from record import file_name, write_record
+from table import table
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _threads() -> None:
-    """As many threads as a training run would use."""
-    from fastcifar.config import RuntimeConfig
-    from fastcifar.runtime import choose_runtime, prepare
-
-    prepare(choose_runtime(RuntimeConfig(device="cpu")), deterministic=False)
+LOAD_AVERAGE = pytest.StashKey[tuple[float, float, float]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--time-to-accuracy-runs", type=int, default=1, help="Seeds that bench_time_to_accuracy.py trains to 85 %."
+    group = parser.getgroup("fastcifar's benchmarks")
+    group.addoption("--short", action="store_true", help="The first, smallest case of each, and a few rounds.")
+    group.addoption("--record", type=Path, metavar="FOLDER", help="Write the ratios there, as JSON and as a plot.")
+    group.addoption(
+        "--time-to-accuracy-runs", type=int, default=0, metavar="N", help="Seeds to train to 85 %%, minutes each."
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LOAD_AVERAGE] = os.getloadavg()
+    config.option.benchmark_quiet = True  # its own table would give the seconds of whole rounds, all subjects together
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.short:
+        return
+    first: dict[str, pytest.Item] = {}
+    for item in items:
+        first.setdefault(item.nodeid.partition("[")[0], item)
+    config.hook.pytest_deselected(items=[item for item in items if item not in first.values()])
+    items[:] = first.values()
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info["fastcifar"] = describe_machine(config.stash[LOAD_AVERAGE])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prepared() -> None:
+    """As many threads as a training run would use, and its settings of the GPU."""
+    from fastcifar.config import RuntimeConfig
+    from fastcifar.runtime import choose_runtime, prepare
+
+    prepare(choose_runtime(RuntimeConfig()), deterministic=False)
+
+
+@pytest.fixture(scope="session")
+def short(pytestconfig: pytest.Config) -> bool:
+    """Whether to take as few images as show that the code works."""
+    return pytestconfig.option.short
+
+
+@pytest.fixture(scope="session")
+def ceilings() -> Callable[[str], Ceilings]:
+    """Of a type of device, on as many threads as torch is set to; each measured once a session."""
+    measured = cache(lambda device, threads: measure_ceilings(device))
+    return lambda device: measured(device, torch.get_num_threads())
+
+
+@pytest.fixture
+def measure(benchmark: Any, ceilings: Callable[[str], Ceilings], short: bool) -> Measure:
+    """Checks, measures and records a group, see `Measure`."""
+    return Measure(benchmark, ceilings, short)
+
+
+@pytest.fixture(params=[None, 1], ids=["all threads", "1 thread"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads while a benchmark runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param or before)
+    yield torch.get_num_threads()
+    torch.set_num_threads(before)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """For each group, images per second and the ratio to the group's first entry."""
-    session = getattr(terminalreporter.config, "_benchmarksession", None)
-    if session is None or not session.benchmarks:
+    config = terminalreporter.config
+    session = getattr(config, "_benchmarksession", None)
+    groups = [one.extra_info["in_turn"] for one in session.benchmarks if not one.has_error] if session else []
+    skipped = {
+        _case(report): report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")
+    }
+    if not groups and not (session and session.only):
         return
-    from fastcifar.allocator import allocator_state
-
-    machine = f"{torch.get_num_threads()} CPU threads, malloc {allocator_state()[0]}"
-    terminalreporter.section(f"images per second, medians ({machine})")
-    baselines: dict[str, float] = {}
-    for benchmark in session.benchmarks:
-        if "side_by_side" in benchmark.extra_info:
-            terminalreporter.write_line(benchmark.group)
-            for line in side_by_side.table(benchmark.extra_info["side_by_side"]):
-                terminalreporter.write_line(line)
-        for name, time_us in benchmark.extra_info.get("microseconds", {}).items():
-            terminalreporter.write_line(f"{benchmark.name:<44} {name:<22} {time_us:>10,.1f} microseconds")
-        for line in time_to_accuracy_lines(benchmark.extra_info):
-            terminalreporter.write_line(line)
-        images = benchmark.extra_info.get("images")
-        if images is None:
-            continue
-        rate = images / benchmark.stats.median
-        baseline = baselines.setdefault(benchmark.group, rate)
-        name = benchmark.params["subject"] if benchmark.params else benchmark.name
-        terminalreporter.write_line(f"{benchmark.group:<44} {name:<22} {rate:>10,.0f}  x {rate / baseline:.2f}")
-    for report in terminalreporter.stats.get("skipped", []):
-        terminalreporter.write_line(
-            f"{report.nodeid.rpartition('::')[2]:<67} left out: {report.longrepr[2].removeprefix('Skipped: ')}"
-        )
+    machine = describe_machine(config.stash[LOAD_AVERAGE])
+    terminalreporter.section(f"ratios, in turn ({machine['torch_threads']} threads, malloc {machine['allocator']})")
+    for line in table(groups, skipped):
+        terminalreporter.write_line(line)
+    folder: Path | None = config.option.record
+    if folder is None or not groups:
+        return
+    record = {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "machine": machine,
+        "groups": groups,
+        "skipped": skipped,
+        "failed": [_case(report) for report in terminalreporter.getreports("failed")],
+    }
+    path = folder / file_name(machine, config.option.short, _is_part(config))
+    write_record(path, record)
+    plot_ratios(groups, path.with_suffix(".png"))
+    terminalreporter.write_line(f"{path}, and the plot beside it")
 
 
-def time_to_accuracy_lines(extra_info: dict[str, Any]) -> Iterator[str]:
-    """What `bench_time_to_accuracy.py` found, whole trainings and peers."""
-    if found := extra_info.get("time_to_accuracy"):
-        reached = f"{found['at_least_85']} of {found['runs']} at 85 % or above"
-        yield f"training ended {found['end']}: {reached}, accuracy {_mean(found['accuracy'], 2)} %"
-        cold = _mean(found["cold_seconds"], 1)
-        yield f"    training {_mean(found['seconds'], 1)} s, from the start of the process {cold} s"
-    for name, row in extra_info.get("peers", {}).items():
-        rate = median(row["images_per_second"])
-        spread = f"({min(row['images_per_second']):,.0f} .. {max(row['images_per_second']):,.0f})"
-        derived = row["seconds_to_85_derived"]
-        told = f"{derived:>10,.0f} s to 85 % (its author's {row['epochs_of_its_author']} epochs)" if derived else ""
-        yield f"{name:<44} {rate:>8,.0f} images/s {spread:>18} {told}"
+def _case(report: pytest.TestReport) -> str:
+    return report.nodeid.rpartition("/")[2]
 
 
-def _mean(interval: dict[str, float | None], digits: int) -> str:
-    """Mean and half width of the 95 % interval."""
-    centre, width = interval["mean"], interval["half_width"]
-    if centre is None:
-        return "-"
-    return f"{centre:.{digits}f}" if width is None else f"{centre:.{digits}f} +- {width:.{digits}f}"
+def _is_part(config: pytest.Config) -> bool:
+    """Whether -k, -m, a file or a case was named: such a record must not take the place of a whole one."""
+    return bool(config.option.keyword or config.option.markexpr or any(".py" in argument for argument in config.args))

@@ -1,1 +1,1 @@
-"""What one would use instead of fastcifar's loaders, each as its own manual has it; fastcifar needs none of them."""
+"""What one would use instead of fastcifar, each at its best settings; fastcifar needs none of them."""

@@ -1,0 +1,35 @@
+"""How long a user waits for the command: processes from their start to their end."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from measure import Measure, checks_itself
+from record import Work
+
+BASELINE, DOCTOR = "import torch", "fastcifar doctor"
+COMMANDS = {
+    BASELINE: (["-c", "import torch; print(torch.__version__)"], "."),
+    "fastcifar --help": (["-m", "fastcifar", "--help"], "train"),
+    DOCTOR: (["-m", "fastcifar", "doctor"], "torch"),
+}
+"""What Python is started with, and a word that the process must print."""
+
+
+def bench_cold_start(measure: Measure, short: bool) -> None:
+    subjects = {name: process(*command) for name, command in COMMANDS.items()}
+    left_out = {}
+    if short:
+        del subjects[DOCTOR]
+        left_out[DOCTOR] = "--short"
+    measure("cold start", subjects, baseline=BASELINE, check=checks_itself, work=Work("s"), left_out=left_out)
+
+
+def process(arguments: list[str], word: str) -> Callable[[], None]:
+    """Runs Python with these arguments, and sees that it ends well and prints the word."""
+
+    def run() -> None:
+        printed = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
+        assert word in printed, f"{arguments} printed {printed!r}"
+
+    return run

@@ -1,0 +1,116 @@
+"""The peers do the work that they are measured by: the plain networks, the tuned loop, the loaders on batches."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peers.plain_network import NETWORKS
+from peers.resident_torch import ResidentTorch
+from peers.transformed_batches import TransformedBatches, kornia_transform, torchvision_transform
+from training_step import losses, our_step, plain_step, step_flops
+
+from fastcifar.augment.policy import IDENTITY, AugmentPolicy
+from fastcifar.errors import DeviceError
+from fastcifar.model.registry import build_model
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
+
+
+def normalised(images: np.ndarray) -> torch.Tensor:
+    """float32 [N, 3, 32, 32], by the formula in float64."""
+    return torch.from_numpy((images / 255 - np.array(MEAN)) / np.array(STD)).permute(0, 3, 1, 2).float()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_plain_networks_are_the_same_functions(name: str) -> None:
+    torch.manual_seed(0)
+    model, plain = build_model(name).eval(), NETWORKS[name]().eval()
+    plain.load_state_dict(model.state_dict())
+    for size in (16, 32):
+        images = torch.randn(3, 3, size, size)
+        torch.testing.assert_close(plain(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_the_tuned_loop_makes_the_same_updates() -> None:
+    case = "c1c2c3c40-speed", 16, 32
+    torch.testing.assert_close(losses(plain_step(*case))(), losses(our_step(*case))(), rtol=1e-4, atol=1e-4)
+
+
+def test_operations_are_those_of_the_layers() -> None:
+    """The stem, frozen, has no backward pass, and the layer behind it no gradient of its input."""
+    name, size = "c1c2c3c40-speed", 16
+    macs = {
+        "stem": 27 * 24 * 16**2,
+        "c1": 9 * 24 * 32 * 8**2,
+        "others": (9 * 32 * 48 * 8**2 + 9 * 48 * 64 * 4**2 + 9 * 64 * 96 * 4**2)
+        + (9 * 96 + 96 * 96) * 2**2 * 2
+        + 96 * 10,
+    }
+    assert step_flops(name, size) == 2 * (macs["stem"] + 2 * macs["c1"] + 3 * macs["others"])
+
+
+def resident(
+    images: np.ndarray, policy: AugmentPolicy, batch_size: int = 16
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    settings: dict[str, Any] = {"policy": policy, "mean": MEAN, "std": STD, "device": "cpu"}
+    return list(ResidentTorch(images, np.arange(len(images)), batch_size, **settings))
+
+
+def test_the_resident_peer_at_rest_only_normalises(images: np.ndarray) -> None:
+    still = AugmentPolicy(flip=0.0, affine=0.0, dropout=0.0, gray=0.0, shift=0.0)
+    batches = resident(images, still)
+    assert [len(labels) for _, labels in batches] == [16] * 4
+    found, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert len(labels.unique()) == 64
+    torch.testing.assert_close(found, normalised(images)[labels], rtol=1e-5, atol=1e-5)
+
+
+def test_the_resident_peer_flips_and_shifts_about_a_mirrored_border(images: np.ndarray) -> None:
+    """Every image is one of the 2 x 5 x 5 crops of its padded self, and all of them come up."""
+    policy = AugmentPolicy(flip=0.5, dropout=0.0)
+    padded = normalised(np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect"))
+    seen = set()
+    for _ in range(6):
+        for batch, labels in resident(images, policy):
+            for image, index in zip(batch, labels, strict=True):
+                matches = [
+                    (down, right, flipped)
+                    for down in range(5)
+                    for right in range(5)
+                    for flipped in (False, True)
+                    for crop in [padded[index, :, down : down + 32, right : right + 32]]
+                    if torch.allclose(image, crop.flip(2) if flipped else crop, atol=1e-5)
+                ]
+                assert len(matches) == 1
+                seen.update(matches)
+    assert len(seen) > 45
+
+
+def test_the_resident_peer_cuts_one_square_hole(images: np.ndarray) -> None:
+    still = AugmentPolicy(flip=0.0, affine=0.0, dropout=0.5, dropout_size=9, gray=0.0, shift=0.0)
+    holes = []
+    for batch, labels in resident(images, still):
+        missing = (batch == 0).all(1) & (normalised(images)[labels] != 0).any(1)
+        holes += [(int(hole.sum()), int(hole.any(1).sum()), int(hole.any(0).sum())) for hole in missing]
+    assert set(holes) == {(0, 0, 0), (81, 9, 9)}
+    assert 16 < holes.count((81, 9, 9)) < 48
+
+
+def test_torchvision_on_batches_keeps_images_with_their_labels(images: np.ndarray) -> None:
+    transform = torchvision_transform(IDENTITY, MEAN, STD)
+    batches = list(TransformedBatches(images, np.arange(len(images)), 16, transform, "cpu"))
+    found, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert len(labels) == 64
+    torch.testing.assert_close(found, normalised(images)[labels], rtol=1e-5, atol=1e-5)
+
+
+def test_kornia_is_left_out_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peers.transformed_batches.installed_version", lambda package: None)
+    with pytest.raises(DeviceError, match="pip install kornia"):
+        kornia_transform(AugmentPolicy(), MEAN, STD)
