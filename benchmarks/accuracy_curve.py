@@ -47,7 +47,8 @@ def main() -> None:
         for seconds, accuracy, epochs in rows:
             print(f"{recipe:<12} {epochs:>4} epochs {seconds:>7.0f} s {accuracy:>7.2f} %")
     knee = knee_of(envelope(points))
-    print("no knee: every doubling gains a point" if knee is None else f"knee: {knee:.0f} s")
+    if knee is not None:
+        print(f"knee: {knee:.0f} s")
 
 
 def points_of(table: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, int]]]:
