@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 import torch.nn.functional as F
-from cuda_graph import captured
 from measure import Measure, agree
 from needs import need_gpu
 from record import Work
 from torch import Tensor
 
+from fastcifar.gpu_timing import captured
 from fastcifar.model.layers import DepthwiseSeparable
 from fastcifar.tuning import PlainSeparable
 from fastcifar_kernels.depthwise_pointwise import plan
@@ -61,7 +61,7 @@ def beside_plain(
     check = agree(subjects, "plain", TOLERANCE)
     measure(
         group,
-        {name: captured(subject, CALLS) for name, subject in subjects.items()},
+        {name: captured(subject, CALLS).replay for name, subject in subjects.items()},
         baseline="plain",
         check=check,
         work=Work(amount=CALLS, bytes_moved=CALLS * moved, flops=CALLS * operations),

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_graph import captured
 from measure import Measure, agree
 from needs import need_backend, need_gpu
 from record import Work
 from torch import Tensor
 
+from fastcifar.gpu_timing import captured
 from fastcifar.model.registry import build_model
 from fastcifar_kernels.sgd_ema import BACKENDS
 from fastcifar_kernels.sgd_ema.optimizer import SGDEMA
@@ -110,7 +110,7 @@ def beside_torchs(measure: Measure, where: str, device: str) -> None:
     check = agree({name: rival.moved for name, rival in rivals.items()}, "fused, foreach", 1e-5)
     subjects = {name: rival.step for name, rival in rivals.items()}
     if device == "cuda":
-        subjects["one launch, captured"] = captured(one_launch(device).step, calls=1)
+        subjects["one launch, captured"] = captured(one_launch(device).step, calls=1).replay
     parameters = sum(parameter.numel() for parameter in next(iter(rivals.values())).parameters)
     measure(
         f"sgd_ema: {where}",

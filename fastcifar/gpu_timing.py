@@ -17,7 +17,7 @@ def gpu_seconds(works: Sequence[Callable[[], object]]) -> list[float]:
 
     Each is captured in a CUDA graph, and so must do the same whenever it is called.
     """
-    graphs = [_captured(work) for work in works]
+    graphs = [_captured_if_possible(work) for work in works]
     seconds: list[list[float]] = [[] for _ in works]
     for _ in range(ROUNDS):
         for graph, found in zip(graphs, seconds, strict=True):
@@ -25,25 +25,32 @@ def gpu_seconds(works: Sequence[Callable[[], object]]) -> list[float]:
     return [statistics.median(found) for found in seconds]
 
 
-def _captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph | None:
+def captured(work: Callable[[], object], calls: int) -> torch.cuda.CUDAGraph:
+    """So many calls of `work` in a CUDA graph; it must do the same whenever it is called.
+
+    It is called on a stream of its own before, so that whatever it compiles, allocates or chooses is done.
+    """
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UPS):
+            work()
+    stream.synchronize()
+    with torch.cuda.graph(graph):
+        for _ in range(calls):
+            work()
+    return graph
+
+
+def _captured_if_possible(work: Callable[[], object]) -> torch.cuda.CUDAGraph | None:
     from triton.errors import TritonError
 
-    graph = torch.cuda.CUDAGraph()
     try:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                work()
-        stream.synchronize()
-        with torch.cuda.graph(graph):
-            for _ in range(CALLS):
-                work()
+        return captured(work, CALLS)
     except (RuntimeError, TritonError) as error:
         if isinstance(error, torch.AcceleratorError):
             raise  # after a fault nothing more runs in this process: not the work's failure alone
         return None
-    return graph
 
 
 def _replay_s(graph: torch.cuda.CUDAGraph) -> float:
