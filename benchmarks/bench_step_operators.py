@@ -6,9 +6,8 @@ from unittest.mock import patch
 import pytest
 from measure import Measure, agree
 from needs import need_backend
-from record import Work
 from torch import Tensor
-from training_step import Step, losses, our_step, step_flops
+from training_step import Step, losses, our_step, pair, step_work
 
 from fastcifar_kernels import batch_norm_relu, depthwise, strided_convolution
 from fastcifar_kernels.backend import Backend
@@ -26,7 +25,7 @@ def bench_step(measure: Measure, threads: int, model_name: str, size: int) -> No
     need_backend(depthwise.BACKENDS["cpu"])
 
     def without(*names: str) -> Step:
-        step = our_step(model_name, size, BATCH)
+        step = our_step(pair(model_name), size, BATCH)
 
         def run() -> Tensor:
             with ExitStack() as stack:
@@ -43,5 +42,5 @@ def bench_step(measure: Measure, threads: int, model_name: str, size: int) -> No
         subjects,
         baseline="torch's own",
         check=agree({name: losses(step) for name, step in subjects.items()}, "torch's own", TOLERANCE),
-        work=Work("images/s", BATCH, flops=BATCH * step_flops(model_name, size)),
+        work=step_work(pair(model_name), size, BATCH),
     )

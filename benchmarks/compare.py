@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def ratios(path: Path) -> Ratios:
-    """The ratios of a record, but for the baselines'.
+    """The ratios of a record, but for the baselines' and for those along an axis, which compare us with ourselves.
 
     Raises:
         DataError: the file is missing or no such record.
@@ -45,6 +45,7 @@ def ratios(path: Path) -> Ratios:
         return {
             f"{group['group']}: {name} against {group['baseline']}": row["ratio"]
             for group in groups
+            if not group["axis"]
             for name, row in group["subjects"].items()
             if name != group["baseline"]
         }

@@ -14,6 +14,7 @@ from machine import describe_machine
 from measure import Measure
 from plot import plot_ratios
 from record import file_name, write_record
+from scaling_plot import plot_scaling
 from table import table
 
 LOAD_AVERAGE = pytest.StashKey[tuple[float, float, float]]()
@@ -110,8 +111,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     }
     path = folder / file_name(machine, config.option.short, _is_part(config))
     write_record(path, record)
-    plot_ratios(groups, path.with_suffix(".png"))
-    terminalreporter.write_line(f"{path}, and the plot beside it")
+    along_an_axis = [group for group in groups if group["axis"]]
+    compared = [group for group in groups if not group["axis"]]
+    if compared:
+        plot_ratios(compared, path.with_suffix(".png"))
+    if along_an_axis:
+        plot_scaling(along_an_axis, path.with_name(f"{path.stem}-scaling.png"))
+    terminalreporter.write_line(f"{path}, and the plots beside it")
 
 
 def _case(report: pytest.TestReport) -> str:

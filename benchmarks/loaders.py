@@ -33,6 +33,7 @@ def beside_each_other(
     images: int,
     size: int,
     device: str,
+    axis: str = "",
 ) -> None:
     """Measure epochs in turn.
 
@@ -59,6 +60,7 @@ def beside_each_other(
         baseline=baseline,
         check=agree(results, next(iter(results)), ROUNDING),
         work=Work("images/s", images, bytes_moved=images * (STORED_BYTES + 4 * 3 * size**2)),
+        axis=axis,
         device=device,
         pause_s=PAUSE_S,
         left_out=left_out,

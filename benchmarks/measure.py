@@ -37,7 +37,8 @@ class Measure:
         *,
         baseline: str,
         check: Callable[[], object],
-        work: Work = CALLS,
+        work: Work | Mapping[str, Work] = CALLS,
+        axis: str = "",
         device: str = "cpu",
         rounds: int | None = None,
         pause_s: float = 0.0,
@@ -50,6 +51,8 @@ class Measure:
             baseline: the subject that a user would pick instead. Where it is left out, there is nothing to compare
                 with and the test is skipped.
             check: called before any timing; raises unless the subjects do the same work and do it right.
+            work: of a call; by subject where they differ in more than how they do it.
+            axis: what the subjects' names are numbers of, in a group that shows how cost scales; it is plotted.
             rounds: of subjects that return what they cost; None: they cost their time on the clock.
             pause_s: see `InTurn`.
             left_out: subjects that cannot be had here, each with the reason.
@@ -58,14 +61,15 @@ class Measure:
         if baseline in left_out:
             pytest.skip(left_out[baseline])
         check()
-        ceilings = self.ceilings(device) if work.bytes_moved or work.flops else None
+        works = work if isinstance(work, Mapping) else dict.fromkeys(subjects, work)
+        ceilings = self.ceilings(device) if any(one.bytes_moved or one.flops for one in works.values()) else None
         wait = partial(synchronize, torch.device(device))
         measured = InTurn(subjects, baseline, returned=rounds is not None, pause_s=pause_s, synchronize=wait)
         if rounds is None:
             rounds = rounds_for(measured.warm_up(), self.short)
         self.benchmark.group = group
         self.benchmark.pedantic(measured.round, rounds=rounds)
-        record = group_record(group, measured, work, ceilings, left_out)
+        record = group_record(group, measured, works, ceilings, left_out, axis)
         self.benchmark.extra_info["in_turn"] = record
         return record
 

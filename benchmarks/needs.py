@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from fastcifar.augment.requirements import require_dali
+from fastcifar.errors import DeviceError
 from fastcifar_kernels.backend import Backend
 
 
@@ -16,3 +18,11 @@ def need_backend(backend: Backend) -> None:
     """The fused operator on a type of device."""
     if backend.used == "none":
         pytest.skip(backend.reason)
+
+
+def need_dali() -> None:
+    """NVIDIA DALI."""
+    try:
+        require_dali()
+    except DeviceError as error:
+        pytest.skip(str(error))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _SCALE = {"µs": 1e6, "ms": 1e3, "s": 1.0, "MiB": 2.0**-20}
 
 @dataclass(frozen=True)
 class Work:
-    """What one call of any subject of a group does, the same for all of them.
+    """What one call of a subject does; in most groups the same for all of them, and the unit is in every one.
 
     Attributes:
         unit: one of `UNITS`.
@@ -38,19 +39,27 @@ class Work:
 
 
 def group_record(
-    group: str, measured: InTurn, work: Work, ceilings: Ceilings | None, left_out: dict[str, str]
+    group: str,
+    measured: InTurn,
+    works: Mapping[str, Work],
+    ceilings: Ceilings | None,
+    left_out: dict[str, str],
+    axis: str = "",
 ) -> dict[str, Any]:
     """For a benchmark's `extra_info`: every subject's costs, ratio to the baseline, and distance from its floor.
 
+    works: of every subject.
     ceilings: of the device; None where the work is not known in bytes or operations.
     left_out: subjects that could not be measured, each with the reason.
+    axis: what the subjects' names are numbers of; "": of nothing.
     """
     return {
         "group": group,
         "baseline": measured.baseline,
-        "work": asdict(work),
+        "axis": axis,
+        "work": asdict(works[measured.baseline]),
         "ceilings": ceilings and asdict(ceilings),
-        "subjects": {name: _subject_record(name, measured, work, ceilings) for name in measured.subjects},
+        "subjects": {name: _subject_record(name, measured, works[name], ceilings) for name in measured.subjects},
         "left_out": left_out,
     }
 

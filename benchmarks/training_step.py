@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from peers.plain_network import NETWORKS
+from peers import plain_network
 from peers.tuned_training import TunedStep
+from record import Work
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,8 +27,21 @@ Step = Callable[[], Tensor]
 """Trains on the same batch again; returns the loss."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """What builds the same network twice: fastcifar's, and torch's own modules with weights of the same names."""
+
+    ours: Callable[[], nn.Module]
+    plain: Callable[[], nn.Module]
+
+
+def pair(model_name: str) -> Pair:
+    """Of a registered network."""
+    return Pair(partial(build_model, model_name), plain_network.NETWORKS[model_name])
+
+
 def our_step(
-    model_name: str,
+    networks: Pair,
     size: int,
     batch_size: int,
     device: str = "cpu",
@@ -34,23 +49,27 @@ def our_step(
     compiled: bool = False,
 ) -> Step:
     """fastcifar's own, with its stem frozen as in a run; dtype: of autocast, None for float32."""
-    model = _seeded(model_name).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = _seeded(networks).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if compiled:
-        model.compile(dynamic=False)
-    average = WeightAverage(model, AVERAGE)
+        network.compile(dynamic=False)
+    average = WeightAverage(network, AVERAGE)
     runtime = dataclasses.replace(choose_runtime(RuntimeConfig(device=device)), autocast_dtype=dtype)
     step = TrainingStep(
-        model, build_optimizer(model, OPTIMIZER, "fused", average), average, runtime, label_smoothing=LABEL_SMOOTHING
+        network,
+        build_optimizer(network, OPTIMIZER, "fused", average),
+        average,
+        runtime,
+        label_smoothing=LABEL_SMOOTHING,
     )
     images, labels = _batch(size, batch_size, device)
     return lambda: step(images, labels, OPTIMIZER.learning_rate)[0]
 
 
-def plain_step(model_name: str, size: int, batch_size: int, device: str = "cpu") -> Step:
+def plain_step(networks: Pair, size: int, batch_size: int, device: str = "cpu") -> Step:
     """The same of torch's own parts, see `peers/tuned_training.py`."""
-    model = NETWORKS[model_name]()
-    model.load_state_dict(_seeded(model_name).state_dict())
-    model.stem.requires_grad_(False)
+    model = networks.plain()
+    model.load_state_dict(_seeded(networks).state_dict())
+    model.get_submodule("stem").requires_grad_(False)
     step = TunedStep(
         model.to(device),
         OPTIMIZER.learning_rate,
@@ -68,23 +87,37 @@ def losses(step: Step) -> Callable[[], Tensor]:
     return lambda: torch.stack([step() for _ in range(CHECKED_STEPS)])
 
 
-def step_flops(model_name: str, size: int) -> int:
-    """Of an image, forward and backward: the multiply-adds of convolutions and matrix products, each as two.
+def step_work(networks: Pair, size: int, images: int, dtype: torch.dtype = torch.float32) -> Work:
+    """What so many images cost at least, forward and backward; dtype: of the maps.
 
-    A layer's backward pass is two products of the size of its forward pass; the frozen stem has none, and the layer
-    behind it only that of its weights. (torch's counter takes those of a depthwise convolution for a dense one's.)
+    Operations are the multiply-adds of convolutions and matrix products, each as two. A layer's backward pass is two
+    products of the size of its forward pass; the frozen stem has none, and the layer behind it only that of its
+    weights. (torch's counter takes those of a depthwise convolution for a dense one's.)
+
+    Bytes are those of the maps between layers: written, read by the next layer and read again for the gradient of its
+    weights, and the map's gradient written and read, if it has one.
     """
-    model = NETWORKS[model_name]().eval()
+    model = networks.plain().eval()
+    numbers: dict[str, int] = {}
+
+    def count(name: str, result: Tensor) -> None:
+        numbers[name] = result.numel()
+
+    for name, module in model.named_modules():
+        if name == "stem" or isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda _, __, result, name=name: count(name, result))
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.zeros(1, 3, size, size))
     forward = {name: sum(operators.values()) for name, operators in counter.get_flop_counts().items()}
     stem, first, *_ = (f"Network.{name}" for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
-    return 3 * forward["Global"] - 2 * forward[stem] - forward[first]
+    flops = 3 * forward["Global"] - 2 * forward[stem] - forward[first]
+    values = 5 * sum(numbers.values()) - 2 * numbers["stem"]
+    return Work("images/s", images, bytes_moved=images * values * dtype.itemsize, flops=images * flops)
 
 
-def _seeded(model_name: str) -> nn.Module:
+def _seeded(networks: Pair) -> nn.Module:
     torch.manual_seed(0)
-    model = build_model(model_name)
+    model = networks.ours()
     if isinstance(model.stem, Stem):
         model.stem.freeze()
     return model

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fastcifar.errors import DeviceError
 from fastcifar.paths import compiled_code_dirs
 from fastcifar.plans import use_measured_plans
 from fastcifar.settings import ResolvedConfig
+from fastcifar.waiting import waiting_state
 from fastcifar_kernels.backend import backends
 
 KEYS_BEHIND = {
@@ -87,15 +88,17 @@ def choose_runtime(config: RuntimeConfig) -> Runtime:
     dtype, amp_choice = _choose_precision(config, device)
     compiles, compile_choice = _choose_compile(config.compile, device)
     threads, threads_choice = _choose_threads(config.threads)
-    allocator, allocator_reason = allocator_state()
+    allocator, waiting = Choice("auto", *allocator_state()), Choice("auto", *waiting_state())
     if device.type == "cuda":
-        allocator_reason = "malloc does not matter where the tensors live on the GPU"
+        allocator = replace(allocator, reason="malloc does not matter where the tensors live on the GPU")
+        waiting = replace(waiting, reason="the CPU's threads have little to do")
     choices = {
         "device": device_choice,
         "amp": amp_choice,
         "compile": compile_choice,
         "threads": threads_choice,
-        "allocator": Choice("auto", allocator, allocator_reason),
+        "waiting": waiting,
+        "allocator": allocator,
         **{one.operator: Choice("auto", one.title, one.reason) for one in backends() if one.device == device.type},
     }
     return Runtime(device, dtype, compiles, threads, choices)

@@ -10,14 +10,16 @@ from record import Work, group_record
 CEILINGS = Ceilings("cpu", 2, bytes_per_s=1e9, flops_per_s=1e10, dtype="float32")
 
 
-def recorded(costs: dict[str, list[float]], work: Work, ceilings: Ceilings | None = CEILINGS) -> dict[str, Any]:
+def recorded(
+    costs: dict[str, list[float]], work: Work, ceilings: Ceilings | None = CEILINGS, axis: str = ""
+) -> dict[str, Any]:
     """The record of a group whose subjects cost this, round by round; the first is the baseline."""
     subjects = {name: iter(values).__next__ for name, values in costs.items()}
     baseline, values = next(iter(costs.items()))
     measured = InTurn(subjects, baseline, returned=True)
     for _ in values:
         measured.round()
-    return group_record("a group", measured, work, ceilings, {})
+    return group_record("a group", measured, dict.fromkeys(costs, work), ceilings, {}, axis)
 
 
 class PretendedBenchmark:

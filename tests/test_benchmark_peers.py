@@ -8,7 +8,7 @@ import torch
 from peers.plain_network import NETWORKS
 from peers.resident_torch import ResidentTorch
 from peers.transformed_batches import TransformedBatches, kornia_transform, torchvision_transform
-from training_step import losses, our_step, plain_step, step_flops
+from training_step import losses, our_step, pair, plain_step, step_work
 
 from fastcifar.augment.policy import IDENTITY, AugmentPolicy
 from fastcifar.errors import DeviceError
@@ -38,13 +38,12 @@ def test_the_plain_networks_are_the_same_functions(name: str) -> None:
 
 
 def test_the_tuned_loop_makes_the_same_updates() -> None:
-    case = "c1c2c3c40-speed", 16, 32
+    case = pair("c1c2c3c40-speed"), 16, 32
     torch.testing.assert_close(losses(plain_step(*case))(), losses(our_step(*case))(), rtol=1e-4, atol=1e-4)
 
 
 def test_operations_are_those_of_the_layers() -> None:
     """The stem, frozen, has no backward pass, and the layer behind it no gradient of its input."""
-    name, size = "c1c2c3c40-speed", 16
     macs = {
         "stem": 27 * 24 * 16**2,
         "c1": 9 * 24 * 32 * 8**2,
@@ -52,7 +51,16 @@ def test_operations_are_those_of_the_layers() -> None:
         + (9 * 96 + 96 * 96) * 2**2 * 2
         + 96 * 10,
     }
-    assert step_flops(name, size) == 2 * (macs["stem"] + 2 * macs["c1"] + 3 * macs["others"])
+    found = step_work(pair("c1c2c3c40-speed"), 16, images=7)
+    assert found.flops == 7 * 2 * (macs["stem"] + 2 * macs["c1"] + 3 * macs["others"])
+
+
+def test_bytes_are_those_of_the_maps_between_layers() -> None:
+    """The stem's map has no gradient that would be written and read."""
+    stem = 24 * 16**2
+    others = 32 * 8**2 + 48 * 8**2 + 64 * 4**2 + 96 * 4**2 + 96 * 2**2 + 96 * 2**2
+    assert step_work(pair("c1c2c3c40-speed"), 16, images=7).bytes_moved == 7 * 4 * (3 * stem + 5 * others)
+    assert step_work(pair("c1c2c3c40-speed"), 16, 7, torch.bfloat16).bytes_moved == 7 * 2 * (3 * stem + 5 * others)
 
 
 def resident(

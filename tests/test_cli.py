@@ -37,7 +37,7 @@ RESULT_KEYS = {
 @pytest.fixture
 def cli(clean_environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     def call(*arguments: str) -> tuple[int, str, str]:
-        # Another name than the command's, so that this process is not replaced for the allocator's sake.
+        # Another name than the command's, so that this process is not replaced for its environment's sake.
         monkeypatch.setattr(sys, "argv", ["tests", *arguments])
         capsys.readouterr()
         try:
@@ -97,7 +97,7 @@ def test_doctor(cli: Cli) -> None:
     assert topics["cifar-10"]["status"] == "missing"
     assert not report["healthy"]
     assert topics["torch"]["found"].startswith(torch.__version__)
-    assert {"device", "amp", "compile", "threads", "allocator", "augment", "depthwise"} <= topics.keys()
+    assert {"device", "amp", "compile", "threads", "waiting", "allocator", "augment", "depthwise"} <= topics.keys()
     assert {"augment on cpu", "augment on cuda", "depthwise on cpu", "depthwise on cuda"} <= topics.keys()
     code, out, _ = cli("doctor")
     assert code == 0

@@ -12,7 +12,18 @@ MAX_LINES = 400
 # A module imports only from rows above its own, or from its own. The longest matching prefix decides.
 # The package itself ("") may be imported from anywhere: it holds the version, and names that it finds lazily.
 ROWS = [
-    ["errors", "paths", "atomic", "process", "augment.policy", "config", "settings", "allocator"],
+    [
+        "errors",
+        "paths",
+        "atomic",
+        "process",
+        "augment.policy",
+        "config",
+        "settings",
+        "allocator",
+        "waiting",
+        "relaunch",
+    ],
     ["runtime", "environment", "plans", "gpu_timing"],
     ["dataset"],
     ["augment"],

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from fastcifar import runtime as runtime_module
-from fastcifar.allocator import TUNABLES, allocator_state, certainly_on_cpu
+from fastcifar.allocator import TUNABLES, allocator_state
 from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
 from fastcifar.process import started_at
+from fastcifar.relaunch import certainly_on_cpu
 from fastcifar.runtime import Runtime, choose_runtime, cpu_has_bf16, disappointments, prepare
 from fastcifar.settings import resolve
+from fastcifar.waiting import SPIN_COUNT, waiting_environment, waiting_state
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
 
@@ -149,15 +151,30 @@ def test_the_allocator_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert allocator_state()[0] == "default"
     monkeypatch.delenv("GLIBC_TUNABLES")
     assert allocator_state()[0] == "default"
+
+
+def test_how_threads_wait_is_reported_and_the_users_wish_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert waiting_state()[0] == "default"
+    assert waiting_environment() == {"GOMP_SPINCOUNT": SPIN_COUNT}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert waiting_state() == ("OMP_WAIT_POLICY=ACTIVE", "OMP_WAIT_POLICY is set")
+    assert waiting_environment() == {}
+    monkeypatch.setenv("GOMP_SPINCOUNT", SPIN_COUNT)
+    assert waiting_state()[0] == f"GOMP_SPINCOUNT={SPIN_COUNT}"
+
+
+def test_the_cpu_is_certain_where_it_is_named() -> None:
     assert certainly_on_cpu("cpu")
     assert not certainly_on_cpu("cuda")
 
 
 PROBE = """
 import os, sys
-from fastcifar.allocator import relaunch_with_tuned_malloc
-relaunch_with_tuned_malloc()
-print(os.getpid(), os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], flush=True)
+from fastcifar.relaunch import relaunch_for_cpu
+relaunch_for_cpu()
+print(os.getpid(), *map(os.environ.get, ("GLIBC_TUNABLES", "GOMP_SPINCOUNT")), sys.argv[1:], flush=True)
 """
 
 
@@ -166,16 +183,17 @@ print(os.getpid(), os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], flush=True)
 def test_the_command_restarts_itself_once_with_its_arguments(tmp_path: Path, name: str, relaunched: bool) -> None:
     script = tmp_path / name
     script.write_text(PROBE)
-    environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    set_by_us = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {key: value for key, value in os.environ.items() if key not in set_by_us}
     environment["PYTHONPATH"] = str(Path(runtime_module.__file__).parents[1])
     command = [sys.executable, str(script), "--set", "a b"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
         output, _ = process.communicate(timeout=60)
-    assert output == f"{process.pid} {TUNABLES if relaunched else None} ['--set', 'a b']\n"
-    opted_out = subprocess.run(
-        command, env=environment | {"FASTCIFAR_ALLOCATOR": "default"}, capture_output=True, text=True, check=True
-    )
-    assert " None " in opted_out.stdout
+    expected = f"{TUNABLES} {SPIN_COUNT}" if relaunched else "None None"
+    assert output == f"{process.pid} {expected} ['--set', 'a b']\n"
+    refused = environment | {"FASTCIFAR_ALLOCATOR": "default", "GOMP_SPINCOUNT": "7"}
+    opted_out = subprocess.run(command, env=refused, capture_output=True, text=True, check=True)
+    assert " None 7 " in opted_out.stdout
 
 
 def test_the_process_start_is_before_now_and_after_boot() -> None:

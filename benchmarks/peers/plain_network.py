@@ -47,14 +47,18 @@ class Network(nn.Module):
         return self.head(self.c4(self.c3(self.c2(self.c1(self.stem(x))))).mean((2, 3)))
 
 
-def speed() -> Network:
+SPEED_WIDTHS = (24, 32, 48, 64, 96)
+
+
+def speed(widths: tuple[int, ...] = SPEED_WIDTHS) -> Network:
+    stem, c1, inner, c2, last = widths
     return Network(
-        24,
-        Layer(24, 32, 2, dense=True),
-        nn.Sequential(Layer(32, 48, dense=True), Layer(48, 64, 2, dense=True)),
-        nn.Sequential(Layer(64, 96, dense=True), Layer(96, 96, 2)),
-        Layer(96, 96, dilation=2, residual=True),
-        96,
+        stem,
+        Layer(stem, c1, 2, dense=True),
+        nn.Sequential(Layer(c1, inner, dense=True), Layer(inner, c2, 2, dense=True)),
+        nn.Sequential(Layer(c2, last, dense=True), Layer(last, last, 2)),
+        Layer(last, last, dilation=2, residual=True),
+        last,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a command that trains does first: the allocator, the runtime and the data, each choice said aloud."""
+"""What a command that trains does first: its environment, the runtime and the data, each choice said aloud."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def prepare_material(resolved: ResolvedConfig, quiet: bool, as_json: bool) -> "tuple[Material, Observer]":
     """The data and choices that the configuration leads to, and the display that has told of them on stderr.
 
-    A CPU run starts this process once more with the allocator tuned, before torch is imported where that can be told.
+    A CPU run starts this process once more in its own environment, before torch is imported where that can be told.
     """
-    from fastcifar.allocator import certainly_on_cpu, relaunch_with_tuned_malloc
+    from fastcifar.relaunch import certainly_on_cpu, relaunch_for_cpu
 
     if certainly_on_cpu(resolved.config.runtime.device):
-        relaunch_with_tuned_malloc()
+        relaunch_for_cpu()
 
     from fastcifar.cli.progress import make_observer
     from fastcifar.runtime import choose_runtime, disappointments
@@ -28,7 +28,7 @@ def prepare_material(resolved: ResolvedConfig, quiet: bool, as_json: bool) -> "t
     observer = make_observer(quiet, as_json)
     runtime = with_optimizer(choose_runtime(resolved.config.runtime), resolved.config.optimizer)
     if runtime.device.type == "cpu":
-        relaunch_with_tuned_malloc()
+        relaunch_for_cpu()
     check_before_loading(resolved.config)
     told = disappointments(runtime, resolved)
     for line in told:
