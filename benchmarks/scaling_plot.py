@@ -41,6 +41,6 @@ def _panel(axes: Any, group: dict[str, Any]) -> None:
     axes.yaxis.set_minor_locator(ticker.NullLocator())
     axes.tick_params(axis="y", labelsize=6.5)
     axes.set_ylim(min(low) / 1.5, max(high) * 1.5)
-    axes.set_title(group["group"], fontsize=6.5)
+    axes.set_title(group["group"].replace(": ", "\n", 1), fontsize=6.5)
     axes.set_xlabel(group["axis"], fontsize=7)
     axes.set_ylabel(group["work"]["unit"], fontsize=7)
