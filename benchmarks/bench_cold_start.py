@@ -1,9 +1,11 @@
-"""How long a user waits for the command: processes from their start to their end."""
+"""How long a user waits for the command, and for the first steps: processes from their start to their end."""
 
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from measure import Measure, checks_itself
 from record import Work
 
@@ -14,6 +16,9 @@ COMMANDS = {
     DOCTOR: (["-m", "fastcifar", "doctor"], "torch"),
 }
 """What Python is started with, and a word that the process must print."""
+SHORT_TRAINING = Path(__file__).with_name("short_training.py")
+IMAGES = 50_000
+KINDS = {"DataLoader, torchvision v2, 2 workers": "dataloader", "fastcifar resident": "resident"}
 
 
 def bench_cold_start(measure: Measure, short: bool) -> None:
@@ -23,6 +28,19 @@ def bench_cold_start(measure: Measure, short: bool) -> None:
         del subjects[DOCTOR]
         left_out[DOCTOR] = "--short"
     measure("cold start", subjects, baseline=BASELINE, check=checks_itself, work=Work("s"), left_out=left_out)
+
+
+def bench_first_steps(measure: Measure, short: bool) -> None:
+    """Five steps of the speed network, batch 256, with all that must be imported and begun before them."""
+    if short:
+        pytest.skip("--short")
+    measure(
+        f"from the process' start to its fifth step: {IMAGES:,} images",
+        {name: process([str(SHORT_TRAINING), kind, str(IMAGES)], "\n") for name, kind in KINDS.items()},
+        baseline=next(iter(KINDS)),
+        check=checks_itself,
+        work=Work("s"),
+    )
 
 
 def process(arguments: list[str], word: str) -> Callable[[], None]:

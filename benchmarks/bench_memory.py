@@ -10,7 +10,7 @@ from measure import Measure, checks_itself
 from needs import need_dali
 from record import Work
 
-SCRIPT = Path(__file__).with_name("training_memory.py")
+SCRIPT = Path(__file__).with_name("short_training.py")
 ROUNDS = 3
 KINDS = {"DataLoader, torchvision v2, 2 workers": "dataloader", "fastcifar resident": "resident"}
 IMAGES = 50_000
@@ -52,7 +52,7 @@ def bench_memory_beyond_the_images(measure: Measure, kind: str, short: bool) -> 
 
 
 def peak_bytes(kind: str, count: int) -> Callable[[], int]:
-    """Runs a training process, see `training_memory.py`, which looks at its losses and holds all images at least."""
+    """Runs a training process, see `short_training.py`, which looks at its losses and holds all images at least."""
 
     def run() -> int:
         command = [sys.executable, str(SCRIPT), kind, str(count)]

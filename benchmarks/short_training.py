@@ -1,4 +1,4 @@
-"""A short training that says what memory it took: `python benchmarks/training_memory.py KIND IMAGES`.
+"""A few steps of training, and what memory they took: `python benchmarks/short_training.py KIND IMAGES`.
 
 KIND is a loader of fastcifar's (resident, workers, dali) or "dataloader", torchvision's transforms in a DataLoader.
 Images of noise, the speed network at 32 pixels, a few steps. Printed: bytes, the most that this process had resident,
