@@ -5,7 +5,7 @@ from dataclasses import replace
 
 # Read when torch is imported, here and in every process that a test starts: on a machine that others share, threads
 # that spin while they wait take the time from those they wait for, and a test of seconds takes minutes.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 import numpy as np
 import pytest

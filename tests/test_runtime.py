@@ -170,6 +170,7 @@ def test_the_cpu_is_certain_where_it_is_named() -> None:
     assert not certainly_on_cpu("cuda")
 
 
+SET_BY_US = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 PROBE = """
 import os, sys
 from fastcifar.relaunch import relaunch_for_cpu
@@ -183,8 +184,7 @@ print(os.getpid(), *map(os.environ.get, ("GLIBC_TUNABLES", "GOMP_SPINCOUNT")), s
 def test_the_command_restarts_itself_once_with_its_arguments(tmp_path: Path, name: str, relaunched: bool) -> None:
     script = tmp_path / name
     script.write_text(PROBE)
-    set_by_us = ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    environment = {key: value for key, value in os.environ.items() if key not in set_by_us}
+    environment = {key: value for key, value in os.environ.items() if key not in SET_BY_US}
     environment["PYTHONPATH"] = str(Path(runtime_module.__file__).parents[1])
     command = [sys.executable, str(script), "--set", "a b"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
@@ -194,6 +194,17 @@ def test_the_command_restarts_itself_once_with_its_arguments(tmp_path: Path, nam
     refused = environment | {"FASTCIFAR_ALLOCATOR": "default", "GOMP_SPINCOUNT": "7"}
     opted_out = subprocess.run(command, env=refused, capture_output=True, text=True, check=True)
     assert " None 7 " in opted_out.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+def test_the_settings_of_a_cpu_run_can_be_had_for_other_programs() -> None:
+    """As words for `env`, and none of them once they are set."""
+    command = [sys.executable, "-m", "fastcifar.relaunch"]
+    environment = {key: value for key, value in os.environ.items() if key not in SET_BY_US}
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert first.split() == [f"GLIBC_TUNABLES={TUNABLES}", f"GOMP_SPINCOUNT={SPIN_COUNT}"]
+    environment |= dict(word.split("=", 1) for word in first.split())
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_the_process_start_is_before_now_and_after_boot() -> None:
