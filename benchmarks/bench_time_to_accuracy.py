@@ -41,7 +41,16 @@ STEPS, SHORT_STEPS = 6, 2
 LEARNING_RATE = 1e-3
 WHOLE = "to the end of the schedule"
 COURSE, TUNED, OURS = "course pipeline", "plain PyTorch, tuned", "fastcifar"
-KEPT = ("val_acc", "train_time_s", "time_to_target_s", "cold_time_s", "warmup_time_s", "images_per_second", "epochs")
+KEPT = (
+    "val_acc",
+    "time_to_target_s",
+    "train_time_s",
+    "cold_time_s",
+    "warmup_time_s",
+    "images_per_second",
+    "epochs",
+    "used",
+)
 
 
 @dataclass(frozen=True)
