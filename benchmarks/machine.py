@@ -7,6 +7,7 @@ from typing import Any
 from fastcifar.allocator import allocator_state
 from fastcifar.augment.requirements import installed_version
 from fastcifar.environment import describe_environment
+from fastcifar.waiting import waiting_state
 
 PACKAGES = {
     "nvidia-dali-cuda130": "dali",
@@ -29,6 +30,7 @@ def describe_machine(load_average: tuple[float, float, float]) -> dict[str, Any]
         **found,
         "versions": {**found["versions"], **installed},
         "allocator": allocator_state()[0],
+        "waiting": waiting_state()[0],
         "nvidia_smi": nvidia_smi(),
         "commit": commit(),
         "load_average": [round(load, 2) for load in load_average],

@@ -118,7 +118,7 @@ def test_what_is_no_record_exits_3(tmp_path: Path, capsys) -> None:
 def test_the_machine_is_described_as_far_as_it_can_change_a_figure() -> None:
     found = describe_machine((0.5, 1.234, 2.0))
     assert found["load_average"] == [0.5, 1.23, 2.0]
-    assert {"cpu", "cpu_count", "allocator", "commit", "nvidia_smi", "gpu", "torch_threads"} <= found.keys()
+    assert {"cpu", "cpu_count", "allocator", "waiting", "commit", "nvidia_smi", "gpu", "torch_threads"} <= found.keys()
     assert {"torch", "triton", "pytest_benchmark"} <= found["versions"].keys()
     assert json.loads(json.dumps(found)) == found
 
