@@ -3,11 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from measure import Measure, checks_itself
 from record import Work
+from short_trainings import KINDS, PEER, short_training
 
 BASELINE, DOCTOR = "import torch", "fastcifar doctor"
 COMMANDS = {
@@ -16,9 +16,7 @@ COMMANDS = {
     DOCTOR: (["-m", "fastcifar", "doctor"], "torch"),
 }
 """What Python is started with, and a word that the process must print."""
-SHORT_TRAINING = Path(__file__).with_name("short_training.py")
-IMAGES = 50_000
-KINDS = {"DataLoader, torchvision v2, 2 workers": "dataloader", "fastcifar resident": "resident"}
+IMAGES, ROUNDS = 50_000, 5
 
 
 def bench_cold_start(measure: Measure, short: bool) -> None:
@@ -36,10 +34,11 @@ def bench_first_steps(measure: Measure, short: bool) -> None:
         pytest.skip("--short")
     measure(
         f"from the process' start to its fifth step: {IMAGES:,} images",
-        {name: process([str(SHORT_TRAINING), kind, str(IMAGES)], "\n") for name, kind in KINDS.items()},
-        baseline=next(iter(KINDS)),
+        {name: lambda kind=kind: short_training(kind, IMAGES)["seconds"] for name, kind in KINDS.items()},
+        baseline=PEER,
         check=checks_itself,
         work=Work("s"),
+        rounds=ROUNDS,
     )
 
 

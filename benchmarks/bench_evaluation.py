@@ -3,8 +3,7 @@
 import pytest
 import torch
 from measure import Measure, agree
-from record import Work
-from torch.utils.flop_counter import FlopCounterMode
+from training_step import evaluation_work, pair
 
 from fastcifar.config import RuntimeConfig
 from fastcifar.dataset.shapes10 import make_shapes10
@@ -48,13 +47,11 @@ def bench_evaluation(measure: Measure, model_name: str, short: bool) -> None:
     def folded() -> torch.Tensor:
         return predict_logits(model, loader, runtime)[0]
 
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.zeros(1, 3, 32, 32))
     subjects = {"plain": plain, "folded": folded}
     measure(
         f"evaluation: cpu, {model_name}, 32 pixels, batch {BATCH}",
         subjects,
         baseline="plain",
         check=agree(subjects, "plain", 1e-4),
-        work=Work("images/s", len(images), flops=len(images) * counter.get_total_flops()),
+        work=evaluation_work(pair(model_name), 32, len(images)),
     )

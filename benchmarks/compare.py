@@ -1,7 +1,8 @@
 """What changed between two records of benchmarks: `python benchmarks/compare.py A.json B.json [--share 0.1]`.
 
 Only ratios are compared, never seconds: those belong to the machine and the hour. A change counts where the bands from
-the 20th to the 80th percentile of the rounds do not meet. Exit code 6: a ratio fell by more than the share.
+the 20th to the 80th percentile of the rounds do not meet. Exit code 6: a ratio fell by more than the share, or is
+missing.
 """
 
 import argparse
@@ -27,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
         before, after = ratios(given.before), ratios(given.after)
         print(*describe(before, after), sep="\n")
         if lost := regressions(before, after, given.share):
-            raise CheckFailedError(f"{len(lost)} ratio(s) fell by more than {given.share:.0%}", "see the lines above")
+            told = f"{len(lost)} ratio(s) fell by more than {given.share:.0%} or are missing"
+            raise CheckFailedError(told, "see the lines above")
     except FastcifarError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -59,11 +61,12 @@ def beyond_noise(before: dict[str, float], after: dict[str, float]) -> bool:
 
 
 def regressions(before: Ratios, after: Ratios, share: float) -> list[str]:
-    """The cases whose ratio fell beyond noise and by more than `share` of what it was."""
+    """The cases whose ratio fell beyond noise and by more than `share` of what it was, or that are gone."""
     return [
         case
-        for case in before.keys() & after.keys()
-        if beyond_noise(before[case], after[case]) and after[case]["median"] < (1 - share) * before[case]["median"]
+        for case, ratio in before.items()
+        if case not in after
+        or (beyond_noise(ratio, after[case]) and after[case]["median"] < (1 - share) * ratio["median"])
     ]
 
 

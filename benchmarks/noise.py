@@ -10,7 +10,7 @@ CHUNK = 10_000
 def noise(count: int) -> ImageSet:
     """So many images of uniform noise with labels of ten classes; the same ones every time.
 
-    They are drawn bit by bit of the set, so that nothing beside it is ever in memory.
+    They are drawn part by part, so that little beside the set itself is ever in memory.
     """
     generator = np.random.default_rng(0)
     images = np.empty((count, *IMAGE_SHAPE), dtype=np.uint8)

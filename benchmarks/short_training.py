@@ -1,22 +1,22 @@
-"""A few steps of training, and what memory they took: `python benchmarks/short_training.py KIND IMAGES`.
+"""A few steps of training, and what they took: `python benchmarks/short_training.py KIND IMAGES`.
 
 KIND is a loader of fastcifar's (resident, workers, dali) or "dataloader", torchvision's transforms in a DataLoader.
-Images of noise, the speed network at 32 pixels, a few steps. Printed: bytes, the most that this process had resident,
-and what its workers hold beside that (pages they do not share with it).
+Images of noise, the speed network at 32 pixels. Printed as JSON: `bytes`, the most that this process had resident and
+what its workers hold beside that (pages they do not share with it), and `seconds` from its start to the last step.
 """
 
 import itertools
+import json
 import multiprocessing
 import re
-import resource
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from noise import noise
-from peers.torchvision_dataloader import torchvision_dataloader
 from training_step import OPTIMIZER
 
 from fastcifar.augment.policy import AugmentPolicy
@@ -25,6 +25,7 @@ from fastcifar.loader.contract import Batch
 from fastcifar.loader.resident import ResidentLoader
 from fastcifar.loader.workers import WorkersLoader
 from fastcifar.model.registry import build_model
+from fastcifar.process import started_at
 from fastcifar.runtime import choose_runtime
 from fastcifar.training.optimizer import build_optimizer
 from fastcifar.training.step import TrainingStep
@@ -39,8 +40,12 @@ def main(kind: str, count: int) -> None:
     for images, labels in itertools.islice(batches(kind, count), STEPS):
         loss, _ = step(images, labels, OPTIMIZER.learning_rate)
         assert loss.isfinite()
-        held = sum(unshared_bytes(process.pid) for process in multiprocessing.active_children())
-    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + held)
+    seconds = time.time() - started_at()
+    held = sum(
+        _kib(process.pid, "smaps_rollup", "Private_(?:Clean|Dirty)") for process in multiprocessing.active_children()
+    )
+    # Not getrusage's ru_maxrss, which begins with the peak of the process that started this one.
+    print(json.dumps({"bytes": 1024 * (_kib("self", "status", "VmHWM") + held), "seconds": seconds}))
 
 
 def batches(kind: str, count: int) -> Iterable[Batch]:
@@ -48,6 +53,8 @@ def batches(kind: str, count: int) -> Iterable[Batch]:
     arrays = train.images, train.labels, BATCH
     common: dict[str, Any] = {"policy": AugmentPolicy(), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     if kind == "dataloader":
+        from peers.torchvision_dataloader import torchvision_dataloader
+
         return torchvision_dataloader(*arrays, **common, workers=WORKERS)
     common |= {"seed": 0, "device": "cpu", "dtype": torch.float32, "shuffle": True, "drop_last": True}
     if kind == "workers":
@@ -59,10 +66,10 @@ def batches(kind: str, count: int) -> Iterable[Batch]:
     return ResidentLoader(*arrays, **common)
 
 
-def unshared_bytes(pid: int | None) -> int:
-    """Of a living process, as proc(5) has it."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return 1024 * sum(int(kib) for kib in re.findall(r"^Private_(?:Clean|Dirty): +(\d+)", text, re.MULTILINE))
+def _kib(pid: int | str | None, file: str, field: str) -> int:
+    """Of a living process, as proc(5) has it; fields of several lines are summed."""
+    text = Path(f"/proc/{pid}/{file}").read_text()
+    return sum(int(kib) for kib in re.findall(rf"^{field}: +(\d+)", text.expandtabs(1), re.MULTILINE))
 
 
 if __name__ == "__main__":

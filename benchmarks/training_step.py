@@ -92,27 +92,40 @@ def step_work(networks: Pair, size: int, images: int, dtype: torch.dtype = torch
 
     Operations are the multiply-adds of convolutions and matrix products, each as two. A layer's backward pass is two
     products of the size of its forward pass; the frozen stem has none, and the layer behind it only that of its
-    weights. (torch's counter takes those of a depthwise convolution for a dense one's.)
+    weights. (torch's counter takes those of a depthwise convolution for a dense one's.) What a convolution multiplies
+    outside the map counts too, which on maps of 4 x 4 and smaller is a good part.
 
     Bytes are those of the maps between layers: written, read by the next layer and read again for the gradient of its
     weights, and the map's gradient written and read, if it has one.
     """
+    forward, values = _forward_pass(networks, size)
+    stem, first, *_ = (name for name in forward if name.endswith(("conv", "depthwise")))
+    flops = 3 * forward["Global"] - 2 * forward[stem] - forward[first]
+    moved = 5 * sum(values.values()) - 2 * values["stem"]
+    return Work("images/s", images, bytes_moved=images * moved * dtype.itemsize, flops=images * flops)
+
+
+def evaluation_work(networks: Pair, size: int, images: int, dtype: torch.dtype = torch.float32) -> Work:
+    """The same of the forward pass alone: each map is written and read by the next layer."""
+    forward, values = _forward_pass(networks, size)
+    moved = 2 * sum(values.values()) * dtype.itemsize
+    return Work("images/s", images, bytes_moved=images * moved, flops=images * forward["Global"])
+
+
+def _forward_pass(networks: Pair, size: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Of one image: floating-point operations by module ("Global": all), and values in the maps between layers."""
     model = networks.plain().eval()
-    numbers: dict[str, int] = {}
+    values: dict[str, int] = {}
 
     def count(name: str, result: Tensor) -> None:
-        numbers[name] = result.numel()
+        values[name] = result.numel()
 
     for name, module in model.named_modules():
         if name == "stem" or isinstance(module, nn.BatchNorm2d):
             module.register_forward_hook(lambda _, __, result, name=name: count(name, result))
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.zeros(1, 3, size, size))
-    forward = {name: sum(operators.values()) for name, operators in counter.get_flop_counts().items()}
-    stem, first, *_ = (f"Network.{name}" for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
-    flops = 3 * forward["Global"] - 2 * forward[stem] - forward[first]
-    values = 5 * sum(numbers.values()) - 2 * numbers["stem"]
-    return Work("images/s", images, bytes_moved=images * values * dtype.itemsize, flops=images * flops)
+    return {name: sum(operators.values()) for name, operators in counter.get_flop_counts().items()}, values
 
 
 def _seeded(networks: Pair) -> nn.Module:

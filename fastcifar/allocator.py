@@ -23,7 +23,7 @@ def allocator_state() -> tuple[str, str]:
 
 def allocator_environment() -> dict[str, str]:
     """What a new process needs in its environment to have malloc tuned; nothing where it is, or must not be."""
-    if allocator_state()[0] == "tuned" or not has_glibc() or os.environ.get(OPT_OUT) == "default":
+    if allocator_state()[0] == "tuned" or os.environ.get(OPT_OUT) == "default":
         return {}
     others = os.environ.get("GLIBC_TUNABLES")
     return {"GLIBC_TUNABLES": f"{others}:{TUNABLES}" if others else TUNABLES}

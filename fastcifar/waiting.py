@@ -7,8 +7,10 @@ environment when it is loaded, see `relaunch.py`.
 
 import os
 
+from fastcifar.allocator import has_glibc
+
 SPIN_COUNT = "5000"
-"""Turns of a waiting loop before a thread sleeps: too few to matter to others, enough not to be missed when alone."""
+"""Turns of a waiting loop before a thread sleeps: the fewest that cost nothing to be seen where nothing else runs."""
 SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 """Either decides it."""
 
@@ -20,6 +22,8 @@ def waiting_state() -> tuple[str, str]:
             ours = (name, value) == (SETTINGS[0], SPIN_COUNT)
             reason = "threads that wait soon leave their core to others" if ours else f"{name} is set"
             return f"{name}={value}", reason
+    if not has_glibc():
+        return "default", "libgomp's setting is made where the C library is glibc"
     return "default", f"a CPU run of `fastcifar train` starts itself once more with {SETTINGS[0]}={SPIN_COUNT}"
 
 

@@ -85,7 +85,7 @@ def test_a_planted_regression_exits_6_and_is_named_first(tmp_path: Path, capsys)
     assert lines[0].split(maxsplit=4) == ["-23.1%", "4.00", "->", "3.08", "slower: ours against plain"]
     assert lines[1].split(maxsplit=1)[0] == "+100.0%"
     assert lines[2] == "2 ratios compared, 2 changed beyond noise"
-    assert "1 ratio(s) fell by more than 10%" in printed.err
+    assert "1 ratio(s) fell by more than 10% or are missing" in printed.err
     assert compared(tmp_path, before, after, "--share", "0.3") == 0
 
 
@@ -103,7 +103,7 @@ def test_seconds_do_not_matter(tmp_path: Path) -> None:
 
 def test_missing_and_new_cases_are_named(tmp_path: Path, capsys) -> None:
     other_baseline = group("a", [2.0]) | {"baseline": "ours"}
-    assert compared(tmp_path, [group("a", [2.0]), group("b", [2.0])], [group("b", [2.0]), other_baseline]) == 0
+    assert compared(tmp_path, [group("a", [2.0]), group("b", [2.0])], [group("b", [2.0]), other_baseline]) == 6
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["missing  a: ours against plain", "new      a: plain against ours"]
 

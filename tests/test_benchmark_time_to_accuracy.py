@@ -46,6 +46,7 @@ def test_a_seed_tells_both_its_last_accuracy_and_when_it_had_the_target(monkeypa
             "warmup_time_s": 0.0,
             "images_per_second": 1.0,
             "epochs": 5,
+            "parameters": 5,
             "used": {"device": "cpu"},
             "history": histories[seed],
         }

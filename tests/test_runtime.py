@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fastcifar import runtime as runtime_module
+from fastcifar import waiting as waiting_module
 from fastcifar.allocator import TUNABLES, allocator_state
 from fastcifar.config import RuntimeConfig
 from fastcifar.errors import DeviceError
@@ -157,6 +158,8 @@ def test_how_threads_wait_is_reported_and_the_users_wish_goes_first(monkeypatch:
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     assert waiting_state()[0] == "default"
+    monkeypatch.setattr(waiting_module, "has_glibc", lambda: False)
+    assert "starts itself" not in waiting_state()[1]
     assert waiting_environment() == {"GOMP_SPINCOUNT": SPIN_COUNT}
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert waiting_state() == ("OMP_WAIT_POLICY=ACTIVE", "OMP_WAIT_POLICY is set")

@@ -21,7 +21,7 @@ class AugmentedImages(Dataset[tuple[torch.Tensor, int]]):
     def __init__(
         self, images: np.ndarray, labels: np.ndarray, policy: AugmentPolicy, mean: Colour, std: Colour
     ) -> None:
-        self.images, self.labels = torch.tensor(images).permute(0, 3, 1, 2), labels
+        self.images, self.labels = torch.from_numpy(images).permute(0, 3, 1, 2), labels
         self.transform = transforms(policy, mean, std)
 
     def __len__(self) -> int:
