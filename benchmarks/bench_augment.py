@@ -1,6 +1,6 @@
 """The whole way from stored images to an augmented batch, with fastcifar's loaders and with what one would use instead.
 
-10,000 images, of CIFAR-10 where FASTCIFAR_DATA_DIR names it, else of shapes10; the full policy at 32 pixels; batches of
+5,120 images, of CIFAR-10 where FASTCIFAR_DATA_DIR names it, else of shapes10; the full policy at 32 pixels; batches of
 512 in float32 on the device.
 """
 
@@ -35,7 +35,7 @@ from fastcifar.loader.workers import WorkersLoader
 from fastcifar_kernels.augment import BACKENDS
 from fastcifar_kernels.backend import Backend
 
-IMAGES, SHORT_IMAGES, TEST_IMAGES = 10_000, 2_048, 100
+IMAGES, SHORT_IMAGES, TEST_IMAGES = 5_120, 2_048, 100
 POLICY = AugmentPolicy(affine=0.5, rotate_degrees=45, dropout=0.5, dropout_size=16, gray=0.2)
 """The course's own strength: albumentations' default rotation, holes and gray often enough to count."""
 BASELINE = "albumentations, 2 workers"

@@ -16,7 +16,7 @@ COMMANDS = {
     DOCTOR: (["-m", "fastcifar", "doctor"], "torch"),
 }
 """What Python is started with, and a word that the process must print."""
-IMAGES, ROUNDS = 50_000, 5
+IMAGES, ROUNDS = 50_000, 3
 
 
 def bench_cold_start(measure: Measure, short: bool) -> None:

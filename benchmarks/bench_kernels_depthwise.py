@@ -10,20 +10,10 @@ from fastcifar_kernels.depthwise import BACKENDS
 
 BATCH = 512
 LAYERS = {
-    "speed": [(96, 2, 1, 2), (96, 4, 1, 2), (96, 4, 2, 1), (96, 8, 2, 1)],
-    "accuracy": [
-        (32, 32, 1, 1),
-        (32, 32, 2, 1),
-        (64, 16, 1, 1),
-        (64, 16, 2, 1),
-        (128, 8, 1, 1),
-        (128, 8, 2, 1),
-        (128, 4, 1, 1),
-        (128, 4, 1, 2),
-        (128, 2, 1, 2),
-    ],
+    "speed": [(96, 2, 1, 2), (96, 4, 1, 2), (96, 4, 2, 1)],
+    "accuracy": [(128, 2, 1, 2), (128, 4, 1, 2), (32, 32, 1, 1), (64, 16, 1, 1)],
 }
-"""Channels, side of the input in pixels, stride, dilation; images of 16 and of 32 pixels."""
+"""Channels, side of the input in pixels, stride, dilation. Without a dilation a run leaves it to oneDNN."""
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,20 @@ from needs import need_dali
 from record import Work
 from short_trainings import KINDS, PEER, STORED_BYTES, short_training
 
-ROUNDS = 3
 IMAGES = 50_000
 SETS, SHORT_SETS = (10_000, 100_000, 1_000_000), (10_000, 20_000)
 GROWTH = 0.1
 """Of the images' own bytes: by so much what lies beside them may grow. (An epoch's order is sorted in memory.)"""
 
 
-def bench_memory(measure: Measure, short: bool) -> None:
+def bench_memory(measure: Measure) -> None:
     measure(
         f"peak memory: {IMAGES:,} images, c1c2c3c40-speed, 32 pixels, batch 256",
         {name: lambda kind=kind: short_training(kind, IMAGES)["bytes"] for name, kind in KINDS.items()},
         baseline=PEER,
         check=checks_itself,
         work=Work("MiB"),
-        rounds=1 if short else ROUNDS,
+        rounds=1,
     )
 
 

@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 
 @pytest.mark.parametrize("size", [16, 32])
 @pytest.mark.parametrize("model_name", ["c1c2c3c40-speed", "c1c2c3c40-accuracy"])
-def bench_step(measure: Measure, threads: int, model_name: str, size: int) -> None:
+def bench_step(measure: Measure, model_name: str, size: int) -> None:
     need_backend(depthwise.BACKENDS["cpu"])
 
     def without(*names: str) -> Step:
@@ -38,7 +38,7 @@ def bench_step(measure: Measure, threads: int, model_name: str, size: int) -> No
     subjects = {"torch's own": without(*OPERATORS)} | {f"all but {name}": without(name) for name in OPERATORS}
     subjects["all"] = without()
     measure(
-        f"step's operators, {threads} threads: {model_name}, {size} pixels, batch {BATCH}",
+        f"step's operators: cpu, {model_name}, {size} pixels, batch {BATCH}",
         subjects,
         baseline="torch's own",
         check=agree({name: losses(step) for name, step in subjects.items()}, "torch's own", TOLERANCE),

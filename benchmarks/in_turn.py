@@ -22,7 +22,7 @@ not count."""
 ROUNDS = range(5, 21)
 """Of a group that gives seconds: as many as fit `SECONDS`, within these bounds."""
 SHORT_ROUNDS = 5
-SECONDS = 5.0
+SECONDS = 2.0
 
 
 class Spread(NamedTuple):

@@ -112,7 +112,7 @@ def test_processor_time_is_that_of_the_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("round_s", "short", "rounds"), [(1e-3, False, 20), (0.5, False, 10), (60, False, 5), (60, True, 5)]
+    ("round_s", "short", "rounds"), [(1e-3, False, 20), (0.2, False, 10), (60, False, 5), (60, True, 5)]
 )
 def test_rounds_fit_the_time(round_s: float, short: bool, rounds: int) -> None:
     assert in_turn.rounds_for(round_s, short) == rounds
