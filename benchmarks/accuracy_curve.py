@@ -46,9 +46,12 @@ def main() -> None:
     for recipe, rows in points.items():
         for seconds, accuracy, epochs in rows:
             print(f"{recipe:<12} {epochs:>4} epochs {seconds:>7.0f} s {accuracy:>7.2f} %")
-    knee = knee_of(envelope(points))
-    if knee is not None:
-        print(f"knee: {knee:.0f} s")
+    best = envelope(points)
+    for (seconds, accuracy), (later, higher) in pairwise(best):
+        gained = gain(seconds, accuracy, later, higher)
+        print(f"{seconds:>6.0f} to {later:>5.0f} s: {gained:+.1f} points for twice the time")
+    knee = knee_of(best)
+    print("no knee" if knee is None else f"knee: {knee:.0f} s")
 
 
 def points_of(table: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, int]]]:
@@ -77,9 +80,14 @@ def envelope(points: dict[str, list[tuple[float, float, int]]]) -> list[tuple[fl
 def knee_of(best: list[tuple[float, float]]) -> float | None:
     """The time after which twice the time gains less than one point, between points on a line in log time."""
     for (seconds, accuracy), (later, higher) in pairwise(best):
-        if (higher - accuracy) / log2(later / seconds) < 1:
+        if gain(seconds, accuracy, later, higher) < 1:
             return seconds
     return None
+
+
+def gain(seconds: float, accuracy: float, later: float, higher: float) -> float:
+    """Points for twice the time, on the line between two trainings in log time."""
+    return (higher - accuracy) / log2(later / seconds)
 
 
 def draw(points: dict[str, list[tuple[float, float, int]]], target: Path) -> None:

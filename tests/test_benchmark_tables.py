@@ -79,7 +79,10 @@ def test_a_curve_trains_what_is_missing_and_draws_all(monkeypatch, tmp_path: Pat
     monkeypatch.setattr("sys.argv", ["x", "speed", "2", "3", "--seeds", "2", "--output", str(output)])
     accuracy_curve.main()
     assert [(call[3], call[5]) for call in calls] == [("1", "0"), ("2", "0"), ("3", "0"), ("2", "1"), ("3", "1")]
-    assert "speed           2 epochs      20 s   82.50 %" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "speed           2 epochs      20 s   82.50 %" in printed
+    assert "10 to    20 s: +1.0 points for twice the time" in printed
+    assert "no knee" in printed
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
