@@ -2,7 +2,7 @@
 
 Every point is a whole training on all 50,000 images, its schedule made for that many epochs, and its last epoch's
 accuracy on the test images. The table grows after every training and may hold several recipes; what is there is not
-trained again. Beside it a plot is written, with the knee: where twice the time gains less than one point.
+trained again. Beside it a plot is written, with the knee.
 """
 
 import argparse
@@ -47,9 +47,8 @@ def main() -> None:
         for seconds, accuracy, epochs in rows:
             print(f"{recipe:<12} {epochs:>4} epochs {seconds:>7.0f} s {accuracy:>7.2f} %")
     best = envelope(points)
-    for (seconds, accuracy), (later, higher) in pairwise(best):
-        gained = gain(seconds, accuracy, later, higher)
-        print(f"{seconds:>6.0f} to {later:>5.0f} s: {gained:+.1f} points for twice the time")
+    for first, second in pairwise(best):
+        print(f"{first[0]:>6.0f} to {second[0]:>5.0f} s: {gain(*first, *second):+.1f} points for twice the time")
     knee = knee_of(best)
     print("no knee" if knee is None else f"knee: {knee:.0f} s")
 
@@ -69,25 +68,35 @@ def points_of(table: list[dict[str, Any]]) -> dict[str, list[tuple[float, float,
 
 
 def envelope(points: dict[str, list[tuple[float, float, int]]]) -> list[tuple[float, float]]:
-    """What any recipe reaches within so many seconds: the points that no shorter training equals."""
+    """The best of all recipes: the points above every line between two others, in log time.
+
+    So the gain for twice the time falls from each to the next.
+    """
     best: list[tuple[float, float]] = []
     for seconds, accuracy, _ in sorted(point for rows in points.values() for point in rows):
+        while len(best) > 1 and gain(*best[-2], *best[-1]) <= gain(*best[-1], seconds, accuracy):
+            best.pop()
         if not best or accuracy > best[-1][1]:
             best.append((seconds, accuracy))
     return best
 
 
-def knee_of(best: list[tuple[float, float]]) -> float | None:
-    """The time after which twice the time gains less than one point, between points on a line in log time."""
-    for (seconds, accuracy), (later, higher) in pairwise(best):
-        if gain(seconds, accuracy, later, higher) < 1:
-            return seconds
-    return None
-
-
 def gain(seconds: float, accuracy: float, later: float, higher: float) -> float:
     """Points for twice the time, on the line between two trainings in log time."""
     return (higher - accuracy) / log2(later / seconds)
+
+
+def knee_of(best: list[tuple[float, float]]) -> float | None:
+    """The time of the point farthest above the line from the first to the last, in log time.
+
+    Satopää, Albrecht, Irwin and Raghavan, "Finding a Kneedle in a Haystack", 2011. None where nothing lies above.
+    """
+    if len(best) < 3:
+        return None
+    (start, low), slope = best[0], gain(*best[0], *best[-1])
+    above = {seconds: accuracy - low - slope * log2(seconds / start) for seconds, accuracy in best}
+    knee = max(above, key=above.__getitem__)
+    return knee if above[knee] > 0 else None
 
 
 def draw(points: dict[str, list[tuple[float, float, int]]], target: Path) -> None:

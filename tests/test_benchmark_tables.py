@@ -86,9 +86,17 @@ def test_a_curve_trains_what_is_missing_and_draws_all(monkeypatch, tmp_path: Pat
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_knee_is_where_twice_the_time_gains_less_than_a_point() -> None:
-    points = {"a": [(60.0, 80.0, 1), (120.0, 84.0, 2), (480.0, 85.9, 8)], "b": [(90.0, 79.0, 1), (240.0, 85.5, 4)]}
-    best = accuracy_curve.envelope(points)
-    assert best == [(60.0, 80.0), (120.0, 84.0), (240.0, 85.5), (480.0, 85.9)]
-    assert accuracy_curve.knee_of(best) == 240.0
-    assert accuracy_curve.knee_of(best[:3]) is None
+def test_the_envelope_leaves_out_what_lies_below_a_line_between_others() -> None:
+    points = {"a": [(60.0, 80.0, 1), (120.0, 84.0, 2), (480.0, 86.0, 8)], "b": [(90.0, 79.0, 1), (240.0, 84.5, 4)]}
+    assert accuracy_curve.envelope(points) == [(60.0, 80.0), (120.0, 84.0), (480.0, 86.0)]
+    points["b"] = [(90.0, 79.0, 1), (240.0, 85.5, 4)]
+    assert accuracy_curve.envelope(points) == [(60.0, 80.0), (120.0, 84.0), (240.0, 85.5), (480.0, 86.0)]
+    assert accuracy_curve.envelope({"a": [(60.0, 80.0, 1), (120.0, 79.0, 2)]}) == [(60.0, 80.0)]
+
+
+def test_the_knee_is_farthest_above_the_line_between_the_ends() -> None:
+    """The line rises by 2 points for twice the time; the points lie 0, 2, 1.5 and 0 above it."""
+    best = [(60.0, 80.0), (120.0, 84.0), (240.0, 85.5), (480.0, 86.0)]
+    assert accuracy_curve.knee_of(best) == 120.0
+    assert accuracy_curve.knee_of(best[:2]) is None
+    assert accuracy_curve.gain(60.0, 80.0, 240.0, 85.5) == 2.75
