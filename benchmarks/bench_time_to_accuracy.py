@@ -38,7 +38,7 @@ from fastcifar.training.optimizer import build_optimizer
 from fastcifar.training.step import TrainingStep
 
 TARGET = 85
-STEPS, SHORT_STEPS = 4, 2
+STEPS, SHORT_STEPS = 3, 2
 LEARNING_RATE = 1e-3
 WHOLE = "to the end of the schedule"
 COURSE, TUNED, OURS = "course pipeline", "plain PyTorch, tuned", "fastcifar"
