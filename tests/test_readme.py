@@ -99,15 +99,19 @@ def test_the_speeds_are_those_that_were_recorded() -> None:
     assert f"`dali` {ratio('fastcifar dali, arrays'):.1f} from\narrays" in README
     assert f"{ratio('fastcifar dali, png'):.1f} from PNG" in README
     assert f"torchvision {ratio('torchvision v2, 2 workers'):.2f}" in README
-    kernels = json.loads((ROOT / "benchmarks/results/kernels-2cpu.json").read_text())
-    rate = {
-        row["subject"]: row["images_per_second"]
-        for row in kernels["augment"]
-        if "all threads, 32 pixels, float32" in row["group"]
-    }
-    assert f"{rate['fused'] / rate['reference']:.1f} times plain torch at 32 pixels, float32" in README
-    assert f"{kernels['sgd_ema'][1]['ratio']} times `SGD(foreach=True)`" in README
-    gains = {row["group"]: row["ratio"] for row in kernels["depthwise"]}
-    layer = gains["depthwise backward, 2 threads: speed, [512, 96, 4, 4], stride 1, dilation 2"]
-    step = gains["step, 2 threads: c1c2c3c40-speed, 16 pixels, batch 512"]
-    assert f"{layer:.1f} times oneDNN's at 4 x 4; a speed step at 16 pixels {step} times" in README
+
+
+def test_the_operators_gains_are_those_that_were_recorded() -> None:
+    record = json.loads((ROOT / "benchmarks/results/bench-2cpu-intel-xeon-2.80ghz.json").read_text())
+
+    def gain(group: str, subject: str) -> float:
+        (found,) = (one for one in record["groups"] if one["group"].startswith(group))
+        return found["subjects"][subject]["ratio"]["median"]
+
+    operators = README.split("## Fused operators")[1].split("\n\n")[2]
+    assert f"{gain('augment: cpu, 2 threads, 32 pixels, float32', 'fused'):.1f} times plain torch at 32" in operators
+    assert f"{gain('sgd_ema: cpu, 2 threads', 'one launch'):.1f} times `SGD(fused=True)`" in operators
+    layer = gain("depthwise backward, 2 threads: speed, [512, 96, 4, 4], stride 1, dilation 2", "one pass")
+    assert f"{layer:.0f} times oneDNN's at 4 x 4" in operators
+    steps = [gain(f"step: cpu, c1c2c3c40-speed, {size} pixels", "fp32") for size in (16, 32)]
+    assert "{:.2f} times as fast at 16 pixels and {:.2f} times at 32".format(*steps) in README
