@@ -74,7 +74,7 @@ def bench_width(measure: Measure, short: bool) -> None:
     pairs = {f"{factor:g}": wide(factor) for factor in factors}
     steps = {factor: our_step(networks, 32, STEP_BATCH) for factor, networks in pairs.items()}
     measure(
-        f"step by width: {MODEL}'s channels times, 32 pixels, batch {STEP_BATCH}",
+        f"step by width: {MODEL}, 32 pixels, batch {STEP_BATCH}",
         steps,
         baseline="1",
         check=lambda: [same_losses(steps[one], plain_step(pairs[one], 32, STEP_BATCH)) for one in steps],

@@ -34,7 +34,7 @@ def _panel(axes: Any, group: dict[str, Any]) -> None:
     axes.plot(numbers, middle, "o-", color=EVALUATED, markersize=3.5)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xticks(numbers, [f"{number:,g}" for number in numbers], fontsize=6.5)
+    axes.set_xticks(numbers, [f"{number:,.10g}" for number in numbers], fontsize=6.5)
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.yaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
