@@ -20,7 +20,7 @@ def test_every_kind_of_loader_gives_whole_batches(kind: str) -> None:
     assert (images.shape, images.dtype) == ((BATCH, 3, 32, 32), torch.float32)
     assert (labels.shape, labels.dtype) == ((BATCH,), torch.int64)
     assert images.isfinite().all()
-    assert len(images.unique()) > 256
+    assert len(images.unique()) > 200  # of 256 grey levels, where a loader rounds to them
 
 
 @pytest.mark.slow

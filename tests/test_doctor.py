@@ -49,13 +49,14 @@ def test_on_a_cpu_one_line_says_that_the_plain_convolutions_serve() -> None:
 
 
 def test_on_a_gpu_each_shape_has_a_line(gpu: None) -> None:
-    shape = Shape(256, 4, 4, 96, 96, 1, 2)
+    batch = resolve("speed", environment={}).config.training.batch_size
+    shape = Shape(batch, 4, 4, 96, 96, 1, 2)
     save_plans("A GPU", {plan.key(shape, torch.bfloat16): plan.entry(default_tiling(shape), 7.0, 9.0)})
     findings = _plans(GPU)
     assert len(findings) == len({finding.found for finding in findings}) == 10
     assert {finding.status for finding in findings} == {"ok"}
     mends = {finding.found: finding.mend for finding in findings}
-    assert mends.pop("256x4x4 96->96 stride 1 dilation 2: fused") == "measured: 7 us fused, 9 us plain"
+    assert mends.pop(f"{batch}x4x4 96->96 stride 1 dilation 2: fused") == "measured: 7 us fused, 9 us plain"
     assert all(mend.startswith("modelled, not measured: ") for mend in mends.values())
     full = Runtime(GPU.device, None, False, 1, {})
     assert all("tensor cores" in finding.mend for finding in _plans(full))
