@@ -24,8 +24,8 @@ def cpu_environment() -> dict[str, str]:
 def relaunch_for_cpu() -> None:
     """Replace this process by itself with malloc and libgomp set for a CPU run, if anything is left to set.
 
-    Only a process started as the `fastcifar` command is replaced, never a program that imports the
-    package. The process keeps its id and its start time.
+    Only a process started as the `fastcifar` command is replaced, never a program that imports the package. The
+    process keeps its id and its start time.
     """
     is_command = Path(sys.argv[0]).name in ("fastcifar", "__main__.py")
     wanted = cpu_environment()
