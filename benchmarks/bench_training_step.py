@@ -1,4 +1,4 @@
-"""The whole training step beside a tuned plain PyTorch script's: eager, in bf16 autocast, and compiled.
+"""The whole training step beside a tuned plain PyTorch script's: eager, in bf16 autocast, compiled, as a CUDA graph.
 
 The CPU's figures stand behind the choices in `fastcifar/runtime.py`.
 """
@@ -13,6 +13,7 @@ from needs import need_gpu
 from training_step import Step, losses, our_step, pair, plain_step, step_work
 
 from fastcifar.runtime import cpu_has_bf16
+from fastcifar.training.captured import CudaGraphs
 
 PLAIN = "plain PyTorch, tuned"
 TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}
@@ -20,6 +21,12 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}
 
 sizes = pytest.mark.parametrize("size", [16, 32])
 models = pytest.mark.parametrize("model_name", ["c1c2c3c40-speed", "c1c2c3c40-accuracy"])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled() -> None:
+    """torch compiles one function for a few kinds of network only, and calls the others eagerly."""
+    torch.compiler.reset()
 
 
 @sizes
@@ -53,7 +60,10 @@ def bench_training_step_on_gpu(measure: Measure, model_name: str, size: int) -> 
     subjects = {
         PLAIN: plain_step(*case, device="cuda"),
         "bf16": our_step(*case, **place),
+        "bf16 graph": our_step(*case, **place, capture=CudaGraphs()),
         "bf16 compiled": our_step(*case, **place, compiled=True),
+        "bf16 compiled, no fused block": our_step(*case, **place, compiled=True, fused=False),
+        "bf16 compiled graph": our_step(*case, **place, compiled=True, capture=CudaGraphs()),
     }
     measure(
         f"step: cuda, {model_name}, {size} pixels, batch 1024",

@@ -16,6 +16,7 @@ from fastcifar.model.layers import Stem
 from fastcifar.model.registry import build_model
 from fastcifar.runtime import choose_runtime
 from fastcifar.training.averaging import WeightAverage
+from fastcifar.training.captured import Capture, captured_optimizer, left_as_it_was, settings_of_run
 from fastcifar.training.optimizer import build_optimizer
 from fastcifar.training.step import TrainingStep
 
@@ -47,9 +48,18 @@ def our_step(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     compiled: bool = False,
+    fused: bool = True,
+    capture: Capture | None = None,
 ) -> Step:
-    """fastcifar's own, with its stem frozen as in a run; dtype: of autocast, None for float32."""
-    network = _seeded(networks).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    """fastcifar's own, with its stem frozen as in a run.
+
+    Args:
+        dtype: of autocast, None for float32.
+        fused: False: the network is of torch's own modules, and all else is ours.
+        capture: the step is a graph, as in a run on a GPU; the loss it returns is overwritten by the next.
+    """
+    network = _ours(networks) if fused else _plain(networks)
+    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if compiled:
         network.compile(dynamic=False)
     average = WeightAverage(network, AVERAGE)
@@ -62,16 +72,15 @@ def our_step(
         label_smoothing=LABEL_SMOOTHING,
     )
     images, labels = _batch(size, batch_size, device)
+    if capture:
+        return _captured(step, images, labels, capture)
     return lambda: step(images, labels, OPTIMIZER.learning_rate)[0]
 
 
 def plain_step(networks: Pair, size: int, batch_size: int, device: str = "cpu") -> Step:
     """The same of torch's own parts, see `peers/tuned_training.py`."""
-    model = networks.plain()
-    model.load_state_dict(_seeded(networks).state_dict())
-    model.get_submodule("stem").requires_grad_(False)
     step = TunedStep(
-        model.to(device),
+        _plain(networks).to(device),
         OPTIMIZER.learning_rate,
         momentum=OPTIMIZER.momentum,
         weight_decay=OPTIMIZER.weight_decay,
@@ -84,7 +93,7 @@ def plain_step(networks: Pair, size: int, batch_size: int, device: str = "cpu") 
 
 def losses(step: Step) -> Callable[[], Tensor]:
     """For a check: the losses of a few steps tell whether the updates between them were the same."""
-    return lambda: torch.stack([step() for _ in range(CHECKED_STEPS)])
+    return lambda: torch.stack([step().clone() for _ in range(CHECKED_STEPS)])
 
 
 def step_work(networks: Pair, size: int, images: int, dtype: torch.dtype = torch.float32) -> Work:
@@ -128,12 +137,36 @@ def _forward_pass(networks: Pair, size: int) -> tuple[dict[str, int], dict[str, 
     return {name: sum(operators.values()) for name, operators in counter.get_flop_counts().items()}, values
 
 
-def _seeded(networks: Pair) -> nn.Module:
+def _ours(networks: Pair) -> nn.Module:
+    """The weights of seed 0, the stem frozen."""
     torch.manual_seed(0)
     model = networks.ours()
     if isinstance(model.stem, Stem):
         model.stem.freeze()
     return model
+
+
+def _plain(networks: Pair) -> nn.Module:
+    """The same of torch's own modules."""
+    model = networks.plain()
+    model.load_state_dict(_ours(networks).state_dict())
+    model.get_submodule("stem").requires_grad_(False)
+    return model
+
+
+def _captured(step: TrainingStep, images: Tensor, labels: Tensor, capture: Capture) -> Step:
+    optimizer = captured_optimizer(step)
+    loss = torch.zeros((), device=images.device)
+    settings = settings_of_run(optimizer, step.average, [OPTIMIZER.learning_rate], epochs=1)[0, 0]
+    optimizer.read_settings_from(settings.to(images.device))
+    with left_as_it_was(step):
+        replay = capture(lambda: loss.copy_(step.train(images, labels)[0]))
+
+    def replayed() -> Tensor:
+        replay()
+        return loss
+
+    return replayed
 
 
 def _batch(size: int, batch_size: int, device: str) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graph_stand_in import record
 from peers.plain_network import NETWORKS
 from peers.resident_torch import ResidentTorch
 from peers.transformed_batches import TransformedBatches, kornia_transform, torchvision_transform
@@ -13,6 +14,7 @@ from training_step import losses, our_step, pair, plain_step, step_work
 from fastcifar.augment.policy import IDENTITY, AugmentPolicy
 from fastcifar.errors import DeviceError
 from fastcifar.model.registry import build_model
+from fastcifar_kernels.sgd_ema import BACKENDS
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -40,6 +42,13 @@ def test_the_plain_networks_are_the_same_functions(name: str) -> None:
 def test_the_tuned_loop_makes_the_same_updates() -> None:
     case = pair("c1c2c3c40-speed"), 16, 32
     torch.testing.assert_close(losses(plain_step(*case))(), losses(our_step(*case))(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(BACKENDS["cpu"].used == "none", reason=BACKENDS["cpu"].reason)
+@pytest.mark.parametrize("variant", [{"fused": False}, {"capture": record}], ids=["no fused block", "graph"])
+def test_every_kind_of_our_step_makes_the_same_updates(variant: dict[str, Any]) -> None:
+    case = pair("c1c2c3c40-speed"), 16, 32
+    torch.testing.assert_close(losses(our_step(*case, **variant))(), losses(our_step(*case))(), rtol=1e-4, atol=1e-4)
 
 
 def test_operations_are_those_of_the_layers() -> None:

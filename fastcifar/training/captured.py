@@ -84,7 +84,7 @@ class CapturedSteps:
         optimizer = captured_optimizer(step)
         optimizer.read_settings_from(self._row)
         try:
-            with self._left_as_it_was():
+            with left_as_it_was(step, losses, correct):
                 self._replays = {size: capture(partial(self._work, size)) for size in image_sizes}
         except BaseException:
             optimizer.read_settings_from(None)
@@ -114,21 +114,6 @@ class CapturedSteps:
         self._correct.add_(correct)
         self._steps_done.add_(1)
 
-    @contextmanager
-    def _left_as_it_was(self) -> Iterator[None]:
-        modules = [self._step.model] if self._step.average is None else [self._step.model, self._step.average.module]
-        changed = [self._losses, self._correct]
-        changed += [tensor for module in modules for tensor in module.state_dict().values()]
-        for part in _parts(captured_optimizer(self._step)):
-            changed += [state["momentum_buffer"] for state in part.state.values()]
-        before = [tensor.clone() for tensor in changed]
-        try:
-            yield
-        finally:
-            self._step.optimizer.zero_grad(set_to_none=True)
-            for tensor, value in zip(changed, before, strict=True):
-                tensor.copy_(value)
-
 
 class CapturedEvaluation:
     """`predict_logits` of a model and a loader whose images and their order stay: the whole pass is one graph."""
@@ -157,6 +142,22 @@ def captured_optimizer(step: TrainingStep) -> SGDEMA | MuonAndSGD:
     """The step's optimizer, which must be one that reads its settings from the device."""
     assert isinstance(step.optimizer, SGDEMA | MuonAndSGD), "torch's own takes its learning rate from the host"
     return step.optimizer
+
+
+@contextmanager
+def left_as_it_was(step: TrainingStep, *others: Tensor) -> Iterator[None]:
+    """What a capture's rehearsals change is put back: model, averages, optimizer, and the other tensors."""
+    modules = [step.model] if step.average is None else [step.model, step.average.module]
+    changed = [*others, *(tensor for module in modules for tensor in module.state_dict().values())]
+    for part in _parts(captured_optimizer(step)):
+        changed += [state["momentum_buffer"] for state in part.state.values()]
+    before = [tensor.clone() for tensor in changed]
+    try:
+        yield
+    finally:
+        step.optimizer.zero_grad(set_to_none=True)
+        for tensor, value in zip(changed, before, strict=True):
+            tensor.copy_(value)
 
 
 def settings_of_run(
