@@ -139,6 +139,13 @@ except SystemExit as stop:
     assert done.stdout.splitlines()[-1] == "HEAVY [] 0"
 
 
+def test_who_compiles_nothing_waits_for_no_compiler() -> None:
+    """torch._dynamo takes two seconds, as long as all of torch besides."""
+    code = "import fastcifar.doctor, fastcifar.predict, fastcifar.reevaluate, sys; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_version_is_said_once() -> None:
     from fastcifar import __version__
 

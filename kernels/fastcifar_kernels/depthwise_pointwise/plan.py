@@ -159,10 +159,14 @@ def choose(shape: Shape, dtype: torch.dtype, device: torch.device) -> Plan:
     return Plan(fused * CLEAR_GAIN < plain, reason, tiling)
 
 
-@torch.compiler.assume_constant_result
 def fuses(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> bool:
     """`choose(Shape(*sizes), dtype, device).fused`; a compiled model decides once for each of its shapes."""
     return choose(Shape(*sizes), dtype, device).fused
+
+
+# All that torch.compiler.assume_constant_result does but for importing torch._dynamo, for which who compiles nothing would
+# wait two seconds.
+fuses._dynamo_marked_constant = True
 
 
 def tiling(x: Tensor, pointwise: Tensor, stride: int, dilation: int) -> Tiling | None:
