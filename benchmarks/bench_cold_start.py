@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -25,7 +26,15 @@ def bench_cold_start(measure: Measure, short: bool) -> None:
     if short:
         del subjects[DOCTOR]
         left_out[DOCTOR] = "--short"
-    measure("cold start", subjects, baseline=BASELINE, check=checks_itself, work=Work("s"), left_out=left_out)
+    measure(
+        "cold start",
+        subjects,
+        baseline=BASELINE,
+        check=checks_itself,
+        work=Work("s"),
+        rounds=ROUNDS,
+        left_out=left_out,
+    )
 
 
 def bench_first_steps(measure: Measure, short: bool) -> None:
@@ -42,11 +51,13 @@ def bench_first_steps(measure: Measure, short: bool) -> None:
     )
 
 
-def process(arguments: list[str], word: str) -> Callable[[], None]:
-    """Runs Python with these arguments, and sees that it ends well and prints the word."""
+def process(arguments: list[str], word: str) -> Callable[[], float]:
+    """Runs Python with these arguments, sees that it ends well and prints the word, and returns its seconds."""
 
-    def run() -> None:
+    def run() -> float:
+        start = time.perf_counter()
         printed = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
         assert word in printed, f"{arguments} printed {printed!r}"
+        return time.perf_counter() - start
 
     return run

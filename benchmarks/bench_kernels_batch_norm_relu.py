@@ -16,9 +16,10 @@ MAPS = {
     "accuracy": [(128, 4, True), (128, 8, True), (64, 16, True), (32, 32, True)],
 }
 """Channels, side in pixels, residual; of images of 32 pixels."""
-TOLERANCE = {"torch": 1e-2, "one operator": 1e-5}
-"""Of results and gradients in float64. Torch's moments of large maps are off by some 1e-5, and where that moves a value
-across 0 its gradient is another one altogether."""
+TOLERANCE = {"torch": 1e-4, "one operator": 1e-6}
+"""Of results and gradients in float64. Torch's moments of large maps are off by some 1e-5."""
+UNDECIDED = 1e-4
+"""So near to 0 rounding decides whether the ReLU lets a value's gradient through; there it is 0."""
 
 
 @pytest.mark.parametrize(
@@ -42,17 +43,16 @@ def bench_forward_and_backward(measure: Measure, threads: int, network: str, lay
     def fused() -> Tensor:
         return batch_norm_relu(x, norm.weight, norm.bias, norm.eps, added if residual else None)[0]
 
-    def truth() -> list[Tensor]:
-        exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-        y = F.batch_norm(exact[0], None, None, *exact[1:3], training=True, eps=norm.eps)
-        y = F.relu(y + exact[3] if residual else y)
-        return [y.detach(), *torch.autograd.grad(y, exact, grad.double())]
-
     forward = {"torch": torchs, "one operator": fused}
     subjects = {name: lambda make=make: torch.autograd.grad(make(), inputs, grad) for name, make in forward.items()}
 
     def check() -> None:
-        expected = truth()
+        exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+        y = F.batch_norm(exact[0], None, None, *exact[1:3], training=True, eps=norm.eps)
+        y = y + exact[3] if residual else y
+        grad[y.abs() < UNDECIDED] = 0
+        y = F.relu(y)
+        expected = [y.detach(), *torch.autograd.grad(y, exact, grad.double())]
         for name, make in forward.items():
             y = make()
             found = [y.detach(), *torch.autograd.grad(y, inputs, grad)]
