@@ -141,7 +141,9 @@ except SystemExit as stop:
 
 def test_who_compiles_nothing_waits_for_no_compiler() -> None:
     """torch._dynamo takes two seconds, as long as all of torch besides."""
-    code = "import fastcifar.doctor, fastcifar.predict, fastcifar.reevaluate, sys; print('torch._dynamo' in sys.modules)"
+    code = (
+        "import fastcifar.doctor, fastcifar.predict, fastcifar.reevaluate, sys; print('torch._dynamo' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
