@@ -82,9 +82,8 @@ def entries(dataset: Dataset, folder: Path, device: str, short: bool) -> Iterato
     train, statistics = dataset.train, channel_statistics(dataset.train.images)
     common: dict[str, Any] = {"policy": POLICY, "mean": statistics.mean, "std": statistics.std}
     place = {"device": device}
-    yield BASELINE, partial(albumentations, train, common, workers=2)
+    yield BASELINE, partial(albumentations, train, common)
     if not short:
-        yield "albumentations, no workers", partial(albumentations, train, common, workers=0)
         yield "torchvision v2, 2 workers", partial(again, torchvision_dataloader, train, **common, workers=2)
     yield "torchvision v2 on batches", partial(transformed, torchvision_transform, train, common, device)
     yield "kornia on batches", partial(transformed, kornia_transform, train, common, device)
@@ -111,11 +110,11 @@ def again(kind: Callable[..., Iterable[Batch]], train: ImageSet, **settings: Any
     return lambda: loader
 
 
-def albumentations(train: ImageSet, common: dict[str, Any], workers: int) -> Epoch:
+def albumentations(train: ImageSet, common: dict[str, Any]) -> Epoch:
     require_albumentations()
     from peers.albumentations_dataloader import albumentations_dataloader
 
-    return again(albumentations_dataloader, train, **common, workers=workers)
+    return again(albumentations_dataloader, train, **common, workers=2)
 
 
 def transformed(make: Callable[..., Any], train: ImageSet, common: dict[str, Any], device: str) -> Epoch:

@@ -18,7 +18,7 @@ WARM_UP_BATCHES = 3
 
 @pytest.mark.parametrize("model_name", ["c1c2c3c40-speed", "c1c2c3c40-accuracy"])
 def bench_evaluation(measure: Measure, model_name: str, short: bool) -> None:
-    images = make_shapes10(1_000 if short else 2_500, 10).train
+    images = make_shapes10(1_000 if short else 1_500, 10).train
     loader = ResidentLoader(
         images.images,
         images.labels,

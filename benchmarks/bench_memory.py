@@ -9,7 +9,7 @@ from record import Work
 from short_trainings import KINDS, PEER, STORED_BYTES, short_training
 
 IMAGES = 50_000
-SETS, SHORT_SETS = (10_000, 100_000, 1_000_000), (10_000, 20_000)
+SETS, SHORT_SETS = (10_000, 1_000_000), (10_000, 20_000)
 GROWTH = 0.1
 """Of the images' own bytes: by so much what lies beside them may grow. (An epoch's order is sorted in memory.)"""
 

@@ -61,7 +61,7 @@ class Case:
     epochs: int | None = None
 
 
-CASES = (Case("speed", 4), Case("assignment-151k", 2, 36), Case("assignment-98k", 2, 64))
+CASES = (Case("speed", 3), Case("assignment-151k", 2, 36), Case("assignment-98k", 2, 64))
 
 
 @pytest.fixture(scope="module")

@@ -164,8 +164,8 @@ def fuses(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> b
     return choose(Shape(*sizes), dtype, device).fused
 
 
-# All that torch.compiler.assume_constant_result does but for importing torch._dynamo, for which who compiles nothing would
-# wait two seconds.
+# What torch.compiler.assume_constant_result does, less its import of torch._dynamo, for which all who compile nothing
+# would wait two seconds.
 fuses._dynamo_marked_constant = True
 
 
