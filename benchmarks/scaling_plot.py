@@ -37,7 +37,7 @@ def _panel(axes: Any, group: dict[str, Any]) -> None:
     axes.set_xticks(numbers, [f"{number:,.10g}" for number in numbers], fontsize=6.5)
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.yaxis.set_major_locator(ticker.LogLocator(base=10, subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.yaxis.set_minor_locator(ticker.NullLocator())
     axes.tick_params(axis="y", labelsize=6.5)
     axes.set_ylim(min(low) / 1.5, max(high) * 1.5)

@@ -10,6 +10,8 @@ import machine
 import pytest
 from benchmark_groups import CEILINGS, recorded
 from machine import describe_machine, nvidia_smi
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 from plot import plot_ratios
 from record import Work, file_name, write_record
 from table import number, table
@@ -49,6 +51,32 @@ def test_the_plot_is_written_however_many_groups_there_are(tmp_path: Path) -> No
         assert path.read_bytes().startswith(b"\x89PNG")
     one, thirty = (int.from_bytes((tmp_path / f"{count}.png").read_bytes()[20:24]) for count in (1, 30))
     assert thirty > 3 * one  # pixels of height
+
+
+def headings_and_labels(groups: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    drawn: list[str] = []
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **looks: drawn.append(text) or Text())
+    monkeypatch.setattr(Axes, "set_yticks", lambda self, places, labels, **looks: drawn.extend(labels))
+    plot_ratios(groups, tmp_path / "plot.png")
+    return [text for text in drawn if text]
+
+
+def test_cases_of_one_subject_share_a_heading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = [group(f"kernel: {case}", [4.0]) for case in ("small", "large")]
+    alone = group("step: here", [4.0])
+    expected = ["kernel: ours against plain", "step: here, against plain", "small", "large", "ours"]
+    assert headings_and_labels([*kernel, alone], tmp_path, monkeypatch) == expected
+
+
+def test_groups_with_other_baselines_or_more_subjects_keep_their_headings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {**group("kernel: large", [4.0]), "baseline": "ours"}
+    three = group("kernel: huge", [4.0])
+    three["subjects"]["theirs"] = three["subjects"]["ours"]
+    drawn = headings_and_labels([group("kernel: small", [4.0]), other, three], tmp_path, monkeypatch)
+    assert drawn[:3] == ["kernel: small, against plain", "kernel: large, against ours", "kernel: huge, against plain"]
+    assert drawn[3:] == ["ours", "plain", "ours", "theirs"]
 
 
 def test_a_file_name_carries_the_conditions() -> None:
