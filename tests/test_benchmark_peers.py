@@ -1,5 +1,6 @@
 """The peers do the work that they are measured by: the plain networks, the tuned loop, the loaders on batches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -119,12 +120,24 @@ def test_the_resident_peer_cuts_one_square_hole(images: np.ndarray) -> None:
     assert 16 < holes.count((81, 9, 9)) < 48
 
 
-def test_torchvision_on_batches_keeps_images_with_their_labels(images: np.ndarray) -> None:
-    transform = torchvision_transform(IDENTITY, MEAN, STD)
+@pytest.mark.parametrize("make", [torchvision_transform, kornia_transform])
+def test_transforms_on_batches_keep_images_with_their_labels(images: np.ndarray, make: Callable[..., Any]) -> None:
+    transform = make(IDENTITY, MEAN, STD)
     batches = list(TransformedBatches(images, np.arange(len(images)), 16, transform, "cpu"))
     found, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert len(labels) == 64
     torch.testing.assert_close(found, normalised(images)[labels], rtol=1e-5, atol=1e-5)
+
+
+def test_kornia_cuts_one_square_hole_of_the_mean_grey(images: np.ndarray) -> None:
+    still = AugmentPolicy(flip=0.0, affine=0.0, dropout=0.5, dropout_size=9, gray=0.0)
+    grey = (sum(MEAN) / 3 - torch.tensor(MEAN)) / torch.tensor(STD)
+    holes = []
+    for batch, _ in TransformedBatches(images, np.arange(70), 70, kornia_transform(still, MEAN, STD), "cpu"):
+        missing = ((batch - grey[:, None, None]).abs() < 1e-5).all(1)
+        holes += [(int(hole.sum()), int(hole.any(1).sum()), int(hole.any(0).sum())) for hole in missing]
+    assert set(holes) == {(0, 0, 0), (81, 9, 9)}
+    assert 16 < holes.count((81, 9, 9)) < 54
 
 
 def test_kornia_is_left_out_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def kornia_transform(policy: AugmentPolicy, mean: Colour, std: Colour) -> Callab
     """
     if installed_version("kornia") is None:
         raise DeviceError("kornia is not installed", "pip install kornia")
-    import kornia.augmentation as K  # pyright: ignore[reportMissingImports]
+    import kornia.augmentation as K
 
     area = (policy.dropout_size / IMAGE_SIZE) ** 2
     augment = nn.Sequential(
