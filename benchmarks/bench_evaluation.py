@@ -1,4 +1,4 @@
-"""Logits of 2,500 images on a CPU: batch-norm folded into the convolutions, as fastcifar evaluates, beside plain."""
+"""Logits of 1,500 images on a CPU: batch-norm folded into the convolutions, as fastcifar evaluates, beside plain."""
 
 import pytest
 import torch

@@ -19,7 +19,7 @@ MAPS = {
 TOLERANCE = {"torch": 1e-4, "one operator": 1e-6}
 """Of results and gradients in float64. Torch's moments of large maps are off by some 1e-5."""
 UNDECIDED = 1e-4
-"""So near to 0 rounding decides whether the ReLU lets a value's gradient through; there it is 0."""
+"""Where the ReLU's input is nearer to 0, rounding decides whether a gradient passes, so none is given."""
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def bench_forward_and_backward(measure: Measure, threads: int, network: str, lay
         exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
         y = F.batch_norm(exact[0], None, None, *exact[1:3], training=True, eps=norm.eps)
         y = y + exact[3] if residual else y
-        grad[y.abs() < UNDECIDED] = 0
+        grad[y.abs() < UNDECIDED] = 0  # in place: what is timed is what was checked
         y = F.relu(y)
         expected = [y.detach(), *torch.autograd.grad(y, exact, grad.double())]
         for name, make in forward.items():

@@ -50,9 +50,10 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe and the steps of a turn, which should take a second at least.
+    """A recipe.
 
     Attributes:
+        steps: of a turn, so many that it takes some seconds.
         epochs: after which the author of its network had 85 %; None: it is fastcifar's own.
     """
 

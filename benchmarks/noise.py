@@ -5,13 +5,13 @@ import numpy as np
 from fastcifar.dataset.image_set import IMAGE_SHAPE, ImageSet
 
 CHUNK = 10_000
-"""Images of a part; no two are the same in 256 parts."""
+"""Images that are drawn; up to 256 times as many are all different."""
 
 
 def noise(count: int) -> ImageSet:
     """So many images of uniform noise with labels of ten classes; the same ones every time.
 
-    Only the first part is drawn. The others are that one with some of its bits turned round, another pattern in each.
+    Only the first part is drawn. The others repeat it with some bits flipped, other ones in each.
     """
     generator = np.random.default_rng(0)
     drawn = generator.integers(0, 256, (min(count, CHUNK), *IMAGE_SHAPE), dtype=np.uint8)

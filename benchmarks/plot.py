@@ -1,6 +1,5 @@
 """A record's ratios as a picture: horizontal bars on a logarithmic axis."""
 
-import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -12,11 +11,9 @@ from fastcifar.report.style import EVALUATED, FAINT, INK, new_figure, write_png
 
 ROW_INCHES = 0.17
 DOTS_PER_INCH = 110
-HEADING_LETTERS = 120
-"""That fit across the picture."""
 
 Row = tuple[str, dict[str, float] | None]
-"""A label and its ratio, or a line of a heading."""
+"""A label and its ratio, or a heading."""
 
 
 def plot_ratios(groups: list[dict[str, Any]], path: Path) -> None:
@@ -56,19 +53,18 @@ def plot_ratios(groups: list[dict[str, Any]], path: Path) -> None:
 
 
 def _family(group: dict[str, Any]) -> tuple[str, ...]:
-    """What groups have in common that share a heading: those of one subject and its baseline, up to the case."""
+    """Groups with the same of it share a heading: one subject, one baseline, the same words before the colon."""
     others = _others(group)
     kind = group["group"].partition(": ")[0] if len(others) == 1 else group["group"]
     return kind, group["baseline"], *others
 
 
 def _rows(alike: list[dict[str, Any]]) -> Iterator[Row]:
-    """The lines of the heading, then the subjects, or the cases of the one subject."""
+    """The heading, then the subjects, or the cases of the one subject."""
     first, several = alike[0], len(alike) > 1
     kind, baseline, *others = _family(first)
     heading = f"{kind}: {others[0]} against {baseline}" if several else f"{first['group']}, against {baseline}"
-    for line in textwrap.wrap(heading, HEADING_LETTERS):
-        yield line, None
+    yield heading, None
     for group in alike:
         case = group["group"].partition(": ")[2]
         for name in others:

@@ -48,17 +48,17 @@ def our_step(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     compiled: bool = False,
-    fused: bool = True,
+    plain_network: bool = False,
     capture: Capture | None = None,
 ) -> Step:
     """fastcifar's own, with its stem frozen as in a run.
 
     Args:
         dtype: of autocast, None for float32.
-        fused: False: the network is of torch's own modules, and all else is ours.
+        plain_network: of torch's own modules; all else is ours.
         capture: the step is a graph, as in a run on a GPU; the loss it returns is overwritten by the next.
     """
-    network = _ours(networks) if fused else _plain(networks)
+    network = _plain(networks) if plain_network else _ours(networks)
     network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if compiled:
         network.compile(dynamic=False)
@@ -155,6 +155,7 @@ def _plain(networks: Pair) -> nn.Module:
 
 
 def _captured(step: TrainingStep, images: Tensor, labels: Tensor, capture: Capture) -> Step:
+    """The share of the weights in their average stays that of the first step."""
     optimizer = captured_optimizer(step)
     loss = torch.zeros((), device=images.device)
     settings = settings_of_run(optimizer, step.average, [OPTIMIZER.learning_rate], epochs=1)[0, 0]

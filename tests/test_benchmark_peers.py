@@ -46,7 +46,7 @@ def test_the_tuned_loop_makes_the_same_updates() -> None:
 
 
 @pytest.mark.skipif(BACKENDS["cpu"].used == "none", reason=BACKENDS["cpu"].reason)
-@pytest.mark.parametrize("variant", [{"fused": False}, {"capture": record}], ids=["no fused block", "graph"])
+@pytest.mark.parametrize("variant", [{"plain_network": True}, {"capture": record}], ids=["plain network", "graph"])
 def test_every_kind_of_our_step_makes_the_same_updates(variant: dict[str, Any]) -> None:
     case = pair("c1c2c3c40-speed"), 16, 32
     torch.testing.assert_close(losses(our_step(*case, **variant))(), losses(our_step(*case))(), rtol=1e-4, atol=1e-4)

@@ -140,10 +140,9 @@ except SystemExit as stop:
 
 
 def test_who_compiles_nothing_waits_for_no_compiler() -> None:
-    """torch._dynamo takes two seconds, as long as all of torch besides."""
-    code = (
-        "import fastcifar.doctor, fastcifar.predict, fastcifar.reevaluate, sys; print('torch._dynamo' in sys.modules)"
-    )
+    """torch._dynamo takes seconds to import."""
+    modules = "fastcifar.doctor, fastcifar.predict, fastcifar.reevaluate"
+    code = f"import {modules}, sys; fastcifar.doctor.examine(); print('torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -165,7 +165,7 @@ def fuses(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> b
 
 
 # What torch.compiler.assume_constant_result does, less its import of torch._dynamo, for which all who compile nothing
-# would wait two seconds.
+# would wait for seconds.
 fuses._dynamo_marked_constant = True
 
 
