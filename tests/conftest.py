@@ -1,7 +1,10 @@
 """What several test files share: the real data where it is, and a small set of shapes where it is not needed."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
+from unittest.mock import patch
 
 # Read when torch is imported, here and in every process that a test starts: on a machine that others share, threads
 # that spin while they wait take the time from those they wait for, and a test of seconds takes minutes.
@@ -12,6 +15,7 @@ import pytest
 import torch
 from colour_dataset import make_colour_dataset
 
+from fastcifar.dataset import load
 from fastcifar.dataset.image_set import Dataset, ImageSet
 from fastcifar.paths import compiled_code_dirs
 
@@ -20,6 +24,13 @@ from fastcifar.paths import compiled_code_dirs
 def _two_threads() -> None:
     """The same arithmetic on every machine that runs the tests, and no oversubscription."""
     torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shapes10_made_once() -> Iterator[None]:
+    """Every command that is tried with the built-in set would make the same images anew, for seconds."""
+    with patch.object(load, "make_shapes10", cache(load.make_shapes10)):
+        yield
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ def test_what_cannot_be_meant_is_exit_2(cli: Cli, arguments: list[str]) -> None:
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", ["fastcifar", "dali"])
 def test_training_with_dali(cli: Cli, draws: str) -> None:  # noqa: F811
     code, out, err = cli(

@@ -28,7 +28,14 @@ def onnx_packages() -> None:
         pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[onnx]'")
 
 
-@pytest.mark.parametrize(("name", "fold"), [*((name, True) for name in MODELS), ("c1c2c3c40-speed", False)])
+@pytest.mark.parametrize(
+    ("name", "fold"),
+    [
+        ("c1c2c3c40-speed", False),
+        ("c1c2c3c40-speed", True),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in MODELS if name != "c1c2c3c40-speed"),
+    ],
+)
 def test_a_pt2_file_gives_the_same_logits(tmp_path: Path, name: str, fold: bool) -> None:
     model = random_model(name)
     record = export(make_run(tmp_path, model, name), "pt2", fold=fold)

@@ -20,7 +20,10 @@ from fastcifar.augment.normalisation import normalisation_constants
 from fastcifar.augment.policy import IDENTITY, AugmentPolicy, dropout_fill
 from fastcifar.augment.reference import apply_draws
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no triton")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no triton"),
+]
 
 IMAGES = noise(12, seed=9)
 SIZES = {"reflect": 32, "black": 17, "by axis": 9, "by axis, black": 24, "wild": 16, "wild, black": 11}

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from fastcifar_kernels.depthwise_pointwise.shape import Shape, Tiles, Tiling, default_tiling
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no triton")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no triton"),
+]
 
 SIZES = [(2, 5, 6, 7, 5), (3, 7, 4, 24, 40), (1, 9, 3, 40, 16), (2, 1, 2, 3, 17)]
 """Images, height, width, channels, outputs: odd, and not multiples of a tile."""
@@ -48,7 +51,6 @@ def interpreted(calls: list[tuple[Case, dict[str, Tensor], Tiling]], folder: Pat
     return torch.load(file)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [False, True], ids=["plain", "normalised"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_results_and_gradients(dtype, normalise, tmp_path):
