@@ -53,7 +53,7 @@ class Case:
     """A recipe.
 
     Attributes:
-        steps: of a turn, so many that it takes some seconds.
+        steps: of a turn.
         epochs: after which the author of its network had 85 %; None: it is fastcifar's own.
     """
 
